@@ -1,0 +1,74 @@
+package ike
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/mip6/mip6/ike/message"
+	"github.com/mip6/mip6/ike/transform"
+)
+
+// SAInfo is what an operator may know of an IKE SA. It holds no keys.
+type SAInfo struct {
+	SA            SAID
+	Conn          string
+	SPIi, SPIr    uint64
+	Initiator     bool
+	State         string // "connecting", "half-open", "established", "closing"
+	LocalID       message.Identity
+	PeerID        message.Identity
+	Local, Remote netip.AddrPort
+	Suite         transform.Suite
+	NATDetected   bool
+	NextSend      uint32 // message ID of our next request
+	NextReceive   uint32 // message ID of the peer's next request
+	Outstanding   string // what we wait for; empty: nothing
+	Retries       int    // repetitions of the outstanding request
+	Created       time.Time
+	Established   time.Time // zero until then
+	LastHeard     time.Time // last authenticated message of the peer
+	RekeyAt       time.Time
+	Children      []ChildInfo
+}
+
+// ChildInfo is what an operator may know of a child SA. Its Child holds no keys.
+type ChildInfo struct {
+	Child     Child
+	State     string // "installed", "rekeying", "replaced", "deleting", "orphan"
+	Installed time.Time
+	RekeyAt   time.Time
+	HardAt    time.Time
+}
+
+// Stats counts what a Machine has seen and done since New.
+type Stats struct {
+	Received        uint64 // datagrams
+	Sent            uint64 // datagrams, retransmissions included
+	Retransmits     uint64
+	Duplicates      uint64 // repeated requests, answered from the cache or absorbed
+	HalfOpen        int    // now
+	Established     int    // now
+	Children        int    // now
+	Handshakes      uint64 // IKE SAs that came up
+	ChildrenMade    uint64
+	ChildRekeys     uint64
+	SARekeys        uint64
+	AuthFailures    uint64
+	CookiesSent     uint64
+	CookiesWrong    uint64
+	InvalidKE       uint64
+	Timeouts        uint64 // IKE SAs given up because the peer did not answer
+	Moves           uint64
+	DropMalformed   uint64 // header or unprotected payloads not IKE
+	DropVersion     uint64
+	DropUnknownSPI  uint64
+	DropIntegrity   uint64 // integrity check failed
+	DropMessageID   uint64 // outside the window
+	DropUnexpected  uint64 // not of this state or exchange
+	DropHalfOpen    uint64 // over the half-open limits
+	DropNoConn      uint64 // no connection for these addresses
+	BadRequests     uint64 // authenticated requests answered with an error of syntax
+	Hints           uint64 // unprotected notifies for our SAs, taken as a hint at most
+	RandomFailures  uint64
+	StaleTaskAnswer uint64
+}
