@@ -9,7 +9,7 @@ import (
 // has the same form (RFC 8200 §4.3, §4.6).
 type DestOptions struct {
 	NextHeader uint8
-	HomeAddr   netip.Addr   // the home address option; not valid where there is none
+	HomeAddr   netip.Addr  // the home address option; not valid where there is none
 	Others     []TLVOption // the other options but padding, in wire order
 	HomeOffset int         // offset of the home address option's type octet; 0 where there is none
 }
