@@ -1,0 +1,175 @@
+// Command vmtest runs the tests of packages inside a real Linux kernel.
+//
+//	vmtest [-kernel uml|6.12|6.1|host] [-run REGEXP] [-json] [-timeout 5m] PACKAGE...
+//
+// Every package's test binary is built here, then run as root in a guest of its
+// own with MIP6_KERNEL=1, in the package's folder. Tests that need a kernel with
+// MIP6 skip where that variable is not set. Output is that of go test -v, or
+// with -json that of go test -json. Status 1: a test failed; 2: a package does
+// not build or its guest did not run it to the end.
+package main
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/mip6/mip6/integration/vm"
+)
+
+// flags are the command line's.
+type flags struct {
+	kernel, run, mem string
+	json, short      bool
+	timeout          time.Duration
+}
+
+func main() {
+	var f flags
+	flag.StringVar(&f.kernel, "kernel", vm.UML, "kernel: uml, 6.12, 6.1 or host")
+	flag.StringVar(&f.run, "run", "", "only tests that match this regular expression")
+	flag.StringVar(&f.mem, "mem", "", "memory of the guest (default 768M)")
+	flag.BoolVar(&f.json, "json", false, "write test2json lines, as go test -json does")
+	flag.BoolVar(&f.short, "short", false, "tell the tests to be short")
+	flag.DurationVar(&f.timeout, "timeout", 5*time.Minute, "kill a guest after this time")
+	flag.Parse()
+	if flag.NArg() == 0 {
+		fmt.Fprintln(os.Stderr, "vmtest: no packages; usage: vmtest [flags] PACKAGE...")
+		os.Exit(2)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	status, err := run(ctx, f, flag.Args())
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "vmtest:", err)
+		status = max(status, 2)
+	}
+	os.Exit(status)
+}
+
+// run tests all packages and gives the exit status.
+func run(ctx context.Context, f flags, patterns []string) (int, error) {
+	root, err := output("go", "list", "-m", "-f", "{{.Dir}}")
+	if err != nil {
+		return 2, err
+	}
+	listed, err := output("go", append([]string{"list", "-f", "{{.ImportPath}} {{.Dir}} {{len .TestGoFiles}}{{len .XTestGoFiles}}"}, patterns...)...)
+	if err != nil {
+		return 2, err
+	}
+	status := 0
+	var summary []string
+	for _, line := range strings.Split(listed, "\n") {
+		var pkg, dir, files string
+		if n, _ := fmt.Sscan(line, &pkg, &dir, &files); n != 3 || files == "00" {
+			continue
+		}
+		start := time.Now()
+		exit, err := testPackage(ctx, f, root, pkg, dir)
+		verdict := "ok  "
+		switch {
+		case err != nil:
+			verdict, status = "FAIL", 2
+			fmt.Fprintf(os.Stderr, "vmtest: %s: %v\n", pkg, err)
+		case exit != 0:
+			verdict, status = "FAIL", max(status, 1)
+		}
+		summary = append(summary, fmt.Sprintf("vmtest: %s %s on %s (%.1f s)", verdict, pkg, f.kernel, time.Since(start).Seconds()))
+		if ctx.Err() != nil {
+			return 2, ctx.Err()
+		}
+	}
+	fmt.Fprintln(os.Stderr, strings.Join(summary, "\n"))
+	return status, nil
+}
+
+// testPackage builds one package's tests and runs them in a guest.
+func testPackage(ctx context.Context, f flags, root, pkg, dir string) (int, error) {
+	out := filepath.Join(root, ".cache", "vmtest")
+	if err := os.MkdirAll(out, 0o755); err != nil {
+		return 2, err
+	}
+	rel, _ := filepath.Rel(root, dir)
+	bin := filepath.Join(out, strings.ReplaceAll(rel, string(filepath.Separator), "_")+".test")
+	build := exec.CommandContext(ctx, "go", "test", "-c", "-o", bin, pkg)
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	build.Stdout, build.Stderr = os.Stderr, os.Stderr
+	if err := build.Run(); err != nil {
+		return 2, fmt.Errorf("the tests do not build: %w", err)
+	}
+	verbose := "-test.v"
+	if f.json {
+		verbose = "-test.v=test2json"
+	}
+	o := vm.Options{
+		Kernel: f.kernel, Mem: f.mem, Dir: dir, Shares: []string{root}, Timeout: f.timeout,
+		Command: []string{bin, verbose, "-test.paniconexit0", "-test.timeout=" + (f.timeout - f.timeout/10).String()},
+		Env:     passedOn(), Stdout: os.Stdout, Stderr: os.Stderr, Log: os.Stderr,
+	}
+	if f.run != "" {
+		o.Command = append(o.Command, "-test.run="+f.run)
+	}
+	if f.short {
+		o.Command = append(o.Command, "-test.short")
+	}
+	if !f.json {
+		return vm.Run(ctx, o)
+	}
+	return runJSON(ctx, o, pkg)
+}
+
+// runJSON runs the guest with its output converted to the lines of go test -json.
+func runJSON(ctx context.Context, o vm.Options, pkg string) (int, error) {
+	conv := exec.CommandContext(ctx, "go", "tool", "test2json", "-t", "-p", pkg)
+	conv.Stdout, conv.Stderr = os.Stdout, os.Stderr
+	in, err := conv.StdinPipe()
+	if err != nil {
+		return 2, err
+	}
+	if err := conv.Start(); err != nil {
+		return 2, err
+	}
+	o.Stdout = in
+	o.Stderr = io.MultiWriter(in, os.Stderr)
+	exit, err := vm.Run(ctx, o)
+	if err != nil {
+		// The converter turns this into the package's failure.
+		fmt.Fprintf(in, "vmtest: %v\nFAIL\n", err)
+	}
+	in.Close()
+	if cerr := conv.Wait(); err == nil {
+		err = cerr
+	}
+	return exit, err
+}
+
+// passedOn are the variables of this project, which tests read.
+func passedOn() []string {
+	var env []string
+	for _, e := range os.Environ() {
+		if strings.HasPrefix(e, "MIP6_") && !strings.HasPrefix(e, vm.EnvKernel+"=") {
+			env = append(env, e)
+		}
+	}
+	return env
+}
+
+func output(name string, args ...string) (string, error) {
+	cmd := exec.Command(name, args...)
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	b, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, strings.TrimSpace(errs.String()))
+	}
+	return strings.TrimSpace(string(b)), nil
+}
