@@ -23,6 +23,6 @@ const (
 	ProtoMobility = 135
 )
 
-// MTU is the smallest link MTU of IPv6 (RFC 8200 §5). Home agent address
+// MinMTU is the smallest link MTU of IPv6 (RFC 8200 §5). Home agent address
 // discovery replies have to fit it (RFC 6275 §10.5.1).
-const MTU = 1280
+const MinMTU = 1280
