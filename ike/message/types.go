@@ -127,6 +127,20 @@ func (id Identity) Addr() (netip.Addr, bool) {
 	return netip.AddrFromSlice([]byte(id.Data))
 }
 
+// Fold makes identities that mean the same equal: host names and the domain of a
+// mail address know no case.
+func (id Identity) Fold() Identity {
+	switch id.Type {
+	case IDFQDN:
+		id.Data = strings.ToLower(id.Data)
+	case IDRFC822:
+		if i := strings.LastIndexByte(id.Data, '@'); i >= 0 {
+			id.Data = id.Data[:i] + strings.ToLower(id.Data[i:])
+		}
+	}
+	return id
+}
+
 // IsZero says whether no identity is set.
 func (id Identity) IsZero() bool { return id == Identity{} }
 

@@ -1,0 +1,136 @@
+package transform
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/binary"
+	"fmt"
+	"hash"
+)
+
+func (p PRF) hash() (func() hash.Hash, error) {
+	switch p {
+	case PRFHMACSHA256:
+		return sha256.New, nil
+	case PRFHMACSHA384:
+		return sha512.New384, nil
+	case PRFHMACSHA512:
+		return sha512.New, nil
+	}
+	return nil, fmt.Errorf("%w: %s", ErrUnsupported, p)
+}
+
+// Size is the length of the output and of the preferred key, in octets; 0 if
+// the function is not implemented.
+func (p PRF) Size() int {
+	h, err := p.hash()
+	if err != nil {
+		return 0
+	}
+	return h().Size()
+}
+
+// Sum returns prf(key, data…). It returns nil for a function that is not implemented.
+func (p PRF) Sum(key []byte, data ...[]byte) []byte {
+	h, err := p.hash()
+	if err != nil {
+		return nil
+	}
+	m := hmac.New(h, key)
+	for _, d := range data {
+		m.Write(d)
+	}
+	return m.Sum(nil)
+}
+
+// Plus returns n octets of prf+(key, seed…) (RFC 7296 §2.13). The counter is
+// one octet, so that n is bounded by 255 times Size.
+func (p PRF) Plus(key []byte, n int, seed ...[]byte) ([]byte, error) {
+	size := p.Size()
+	if size == 0 {
+		return nil, fmt.Errorf("%w: %s", ErrUnsupported, p)
+	}
+	if n > 255*size {
+		return nil, fmt.Errorf("%w: %d octets of prf+", ErrInvalid, n)
+	}
+	out := make([]byte, 0, n+size)
+	var last []byte
+	for i := byte(1); len(out) < n; i++ {
+		parts := append(append([][]byte{last}, seed...), []byte{i})
+		last = p.Sum(key, parts...)
+		out = append(out, last...)
+	}
+	return out[:n], nil
+}
+
+// Keys are the keys of an IKE SA (RFC 7296 §2.14). The encryption keys have
+// the salt of a combined-mode cipher at their end.
+type Keys struct {
+	D, Ai, Ar, Ei, Er, Pi, Pr []byte
+}
+
+// Seed computes SKEYSEED of a first IKE SA: prf(Ni | Nr, g^ir).
+func (s Suite) Seed(ni, nr, shared []byte) []byte {
+	return s.PRF.Sum(append(append([]byte(nil), ni...), nr...), shared)
+}
+
+// SeedRekey computes SKEYSEED of a rekeyed IKE SA with the old SA's function
+// and SK_d: prf(SK_d, g^ir | Ni | Nr) (§2.18).
+func SeedRekey(old PRF, oldD, ni, nr, shared []byte) []byte {
+	return old.Sum(oldD, shared, ni, nr)
+}
+
+// Keys derives the keys of an IKE SA from SKEYSEED.
+func (s Suite) Keys(seed, ni, nr []byte, spiI, spiR uint64) (Keys, error) {
+	enc, err := s.Encr.keyLen()
+	if err != nil {
+		return Keys{}, err
+	}
+	if s.Integ != 0 {
+		return Keys{}, fmt.Errorf("%w: integrity %d", ErrUnsupported, s.Integ)
+	}
+	var spis [16]byte
+	binary.BigEndian.PutUint64(spis[:], spiI)
+	binary.BigEndian.PutUint64(spis[8:], spiR)
+	size := s.PRF.Size()
+	integ := 0
+	all, err := s.PRF.Plus(seed, 3*size+2*integ+2*enc, ni, nr, spis[:])
+	if err != nil {
+		return Keys{}, err
+	}
+	cut := func(n int) []byte {
+		k := all[:n:n]
+		all = all[n:]
+		return k
+	}
+	var k Keys
+	k.D, k.Ai, k.Ar = cut(size), cut(integ), cut(integ)
+	k.Ei, k.Er = cut(enc), cut(enc)
+	k.Pi, k.Pr = cut(size), cut(size)
+	return k, nil
+}
+
+// ChildKeys are the keys of a pair of child SAs, for the SA from initiator to
+// responder (I) and back (R). Enc is key then salt, as Linux takes it.
+type ChildKeys struct {
+	EncI, AuthI, EncR, AuthR []byte
+}
+
+// ChildKeys derives KEYMAT (RFC 7296 §2.17) by the IKE SA's function and SK_d
+// for the child suite c. shared is the result of the exchange's own key
+// exchange, nil without.
+func (p PRF) ChildKeys(d []byte, c Suite, shared, ni, nr []byte) (ChildKeys, error) {
+	enc, err := c.Encr.keyLen()
+	if err != nil {
+		return ChildKeys{}, err
+	}
+	if c.Integ != 0 {
+		return ChildKeys{}, fmt.Errorf("%w: integrity %d", ErrUnsupported, c.Integ)
+	}
+	all, err := p.Plus(d, 2*enc, shared, ni, nr)
+	if err != nil {
+		return ChildKeys{}, err
+	}
+	return ChildKeys{EncI: all[:enc:enc], EncR: all[enc:]}, nil
+}
