@@ -1,0 +1,114 @@
+// Package protect knows which policies, security associations and Mobile IPv6
+// states protect a binding, at the mobile node and at its home agent, and in
+// which order they change when the node moves, returns home or leaves. It is the
+// only place that knows priorities, policy types and request ids.
+//
+// IKE's own states are not here: they come and go with the child SAs, and meet
+// the policies by the request id. What is here are the policies and the states
+// of mode RouteOpt (home address option, type 2 routing header).
+//
+// The sets follow RFC 4877 §6 and §7, coarsened to what Linux can match: an
+// inbound policy for the Mobility Header has no message type, because Linux from
+// 6.7 on matches none.
+package protect
+
+import (
+	"net/netip"
+
+	"github.com/mip6/mip6/xfrm"
+)
+
+// Role is whose databases are meant.
+type Role uint8
+
+// The roles.
+const (
+	Node  Role = iota // the mobile node
+	Agent             // its home agent
+)
+
+func (r Role) String() string {
+	if r == Agent {
+		return "agent"
+	}
+	return "node"
+}
+
+// Protection is what of a binding's traffic is protected.
+type Protection uint8
+
+// The protections.
+const (
+	// MHAndPayload protects the Mobility Header between node and agent in
+	// transport mode, and everything else of the home address in tunnel mode
+	// between care-of address and agent.
+	MHAndPayload Protection = iota
+	// MHOnly protects the Mobility Header alone. Payload is not this package's.
+	MHOnly
+)
+
+// Priorities of our policies, the lowest number first. The gaps are for the
+// finer sets of RFC 4877 (prefix discovery 12, return routability 16).
+const (
+	PriorityDiscovery = 1  // neighbour discovery, never protected
+	PriorityMH        = 10 // Mobility Header between node and agent
+	PriorityBlock     = 14 // agent: Mobility Header of the home prefix that no node's policy took
+	PriorityPayload   = 20 // the tunnel
+)
+
+// Phase is how far a binding is.
+type Phase uint8
+
+// The phases. Those without a remark are for both roles.
+const (
+	// Absent: nothing is installed.
+	Absent Phase = iota
+	// Home: the Mobility Header is protected, directly between home address and
+	// agent. At the node: it is at home. At the agent: there is no binding, and a
+	// first Binding Update with a home address option is accepted under ESP. Payload
+	// SAs that were made stay, unused, at Tunnel (RFC 4877 §4.2).
+	Home
+	// Adrift (node): it was at home and has lost the home link. As Home, and what
+	// the home address sends is discarded, so that nothing leaves in the clear.
+	Adrift
+	// Answering (agent): as Home, but what it sends in Mobility Headers goes to
+	// CareOf with a type 2 routing header: an acknowledgement that comes before
+	// the binding (a refusal) or after it (deregistration from abroad).
+	Answering
+	// Away: everything through CareOf.
+	Away
+	// Returning: Mobility Headers go directly; the tunnel is still accepted inbound
+	// but no longer required. The node still sends by it; the agent does not.
+	Returning
+)
+
+func (p Phase) String() string {
+	return [...]string{"absent", "home", "adrift", "answering", "away", "returning", "?"}[min(p, 6)]
+}
+
+// Binding are the facts about one home address.
+type Binding struct {
+	Phase           Phase
+	Home, HomeAgent netip.Addr
+	// CareOf is the care-of address; in the phases Home and Adrift it does not matter.
+	CareOf netip.Addr
+	// Tunnel is the outer address that payload SAs have, zero if there are none. It
+	// matters in the phases without a tunnel; in Away and Returning it is CareOf.
+	Tunnel netip.Addr
+	ReqIDs ReqIDs
+}
+
+// Plan makes the sets for one host.
+type Plan struct {
+	Role       Role
+	Protection Protection
+	Caps       xfrm.Caps
+}
+
+// Generic are the facts of the sets that no binding owns.
+type Generic struct {
+	// HomePrefixes and HomeAgents are the agent's: prefixes that it serves, and
+	// the addresses that it serves them with.
+	HomePrefixes []netip.Prefix
+	HomeAgents   []netip.Addr
+}
