@@ -1,0 +1,110 @@
+package config
+
+import (
+	"time"
+
+	"github.com/mip6/mip6/ike/transform"
+)
+
+// Limits of what a file may say.
+const (
+	// MaxLifetime is the longest lifetime of a binding: 16 bits of 4 seconds (RFC 6275 §6.1.7).
+	MaxLifetime = 65535 * 4 * time.Second
+	// MinLifetime is the shortest: one unit.
+	MinLifetime = 4 * time.Second
+	// ReqIDBlock is how many request ids follow daemon.reqid_base: two for each home address.
+	ReqIDBlock = 1 << 21
+	// maxFile bounds the size of a configuration file.
+	maxFile = 16 << 20
+)
+
+// defaultDaemon is [daemon] where nothing is said.
+func defaultDaemon() Daemon {
+	return Daemon{
+		DataPlane: Auto,
+		Control:   "/run/mip6/control",
+		StateDir:  "/run/mip6",
+		LogLevel:  "info",
+		ReqIDBase: 0x4d360000,
+	}
+}
+
+// defaultIKE is [ike] where nothing is said.
+func defaultIKE() IKE {
+	return IKE{
+		Port:              500,
+		NATPort:           4500,
+		CookieThreshold:   64,
+		HalfOpenMax:       4096,
+		HalfOpenPerSource: 64,
+		HalfOpenTimeout:   30 * time.Second,
+		RetransmitFirst:   500 * time.Millisecond,
+		RetransmitMax:     30 * time.Second,
+		RetransmitTries:   7,
+		DPD:               30 * time.Second,
+		IKERekey:          4 * time.Hour,
+		IKEHard:           4*time.Hour + 24*time.Minute,
+		ChildRekey:        time.Hour,
+		ChildHard:         66 * time.Minute,
+		Jitter:            0.1,
+		IKEProposals:      mustOffers("aes128gcm16-prfsha256-x25519-ecp256", "aes256gcm16-prfsha384-prfsha256-x25519-ecp256"),
+		ESPProposals:      mustOffers("aes128gcm16-esn-noesn", "aes256gcm16-esn-noesn"),
+		ReplayWindow:      1024,
+	}
+}
+
+// defaultMN is [mn] where nothing is said; timers of RFC 6275 §12 and §13.
+func defaultMN() MN {
+	return MN{
+		Lifetime:    10 * time.Minute,
+		KeyMobility: true,
+		DAD:         DADKernel,
+		Table:       6275,
+		Priority:    6275,
+		Timers: MNTimers{
+			FirstBindAck: 1500 * time.Millisecond,
+			BindAck:      time.Second,
+			MaxBindAck:   32 * time.Second,
+			Grace:        time.Second,
+		},
+	}
+}
+
+// defaultHA is [ha] where nothing is said.
+func defaultHA() HA {
+	return HA{
+		MaxBindings:     10000,
+		MaxLifetime:     time.Hour,
+		KeyMobility:     true,
+		DAD:             DADProbe,
+		HomeAddressFrom: FromTable,
+	}
+}
+
+// defaultHomePrefix has the lifetimes of RFC 4861 §6.2.1.
+func defaultHomePrefix() HomePrefix {
+	return HomePrefix{Valid: 30 * 24 * time.Hour, Preferred: 7 * 24 * time.Hour}
+}
+
+// mustOffers reads proposals that a test holds to be sound.
+func mustOffers(names ...string) []transform.Offer {
+	out := make([]transform.Offer, 0, len(names))
+	for _, n := range names {
+		o, err := transform.ParseOffer(n)
+		if err != nil {
+			panic(err)
+		}
+		out = append(out, o)
+	}
+	return out
+}
+
+// defaultSPDHash makes the kernel hash policies by the home address alone, which is
+// the remote one at an agent and the local one at a node, where the other side of
+// the policy is ::/0. Without it a migration walks the policies of all nodes.
+func defaultSPDHash(agent bool) SPDHash {
+	if agent {
+		return SPDHash{Set: true, Local: 0, Remote: 128}
+	}
+	return SPDHash{Set: true, Local: 128, Remote: 0}
+}
