@@ -2,6 +2,7 @@ package mobility
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 )
@@ -79,7 +80,8 @@ func (p *Packet) ChecksumOK() bool {
 //
 // With ErrTruncated the packet was cut: what was found before is in p, and
 // Payload is what is there of it. Other errors are those of DestOptions.Decode,
-// ErrRoutingLen, ErrTooManyHeaders and ErrNotIPv6.
+// ErrRoutingLen, ErrTooManyHeaders and ErrNotIPv6; the pointer of a FieldError
+// is then the offset in the packet.
 func (p *Packet) Walk(b []byte) error {
 	*p = Packet{}
 	if len(b) < ipv6Header || b[0]>>4 != 6 {
@@ -97,7 +99,7 @@ func (p *Packet) Walk(b []byte) error {
 		p.Payload = b[p.Offset:]
 		n, next, err := p.step(p.Payload)
 		if err != nil {
-			return err
+			return inPacket(err, p.Offset)
 		}
 		if n == 0 {
 			break
@@ -113,6 +115,16 @@ func (p *Packet) Walk(b []byte) error {
 		return fmt.Errorf("%w: %d octets of %d", ErrTruncated, len(b), total)
 	}
 	return nil
+}
+
+// inPacket makes the pointer of err, relative to the header at offset off,
+// relative to the packet.
+func inPacket(err error, off int) error {
+	var f *FieldError
+	if errors.As(err, &f) {
+		f.Pointer += off
+	}
+	return err
 }
 
 // step reads one extension header and returns its length, 0 where there is none
