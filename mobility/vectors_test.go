@@ -2,6 +2,7 @@ package mobility_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -152,7 +153,7 @@ func TestTcpdumpDamaged(t *testing.T) {
 		}
 	}
 	for name, want := range map[string]error{
-		"ip6_frag_asan": mobility.ErrTruncated, "ipv6-next-header-oobr-1": mobility.ErrTruncated,
+		"ip6_frag_asan": mobility.ErrTruncated, "ipv6-next-header-oobr-1": mobility.ErrOption,
 		"ipv6_invalid_length": mobility.ErrNotIPv6, "ipv6_no_next_header": nil, "LINKTYPE_RAW_ipv6": nil,
 	} {
 		for i, b := range capture(t, "tcpdump/"+name+".pcap") {
@@ -304,10 +305,19 @@ func TestZeek(t *testing.T) {
 		}
 		p.Payload[i]--
 	}
-	for _, b := range capture(t, "zeek/ip6_esp.pcap") {
-		if err := p.Walk(b); err != nil || p.Proto != mobility.ProtoESP || p.Offset != 40 {
-			t.Errorf("ESP: %+v, %v", p, err)
+	text := string(vectors.Read(t, "zeek/core.ipv6_esp_output.txt"))
+	spis := regexp.MustCompile(`esp=\[spi=(\d+), seq=(\d+)\]`).FindAllString(text, -1)
+	var got []string
+	for i, b := range capture(t, "zeek/ip6_esp.pcap") {
+		if err := p.Walk(b); err != nil {
+			t.Errorf("ESP: packet %d: %v", i+1, err)
 		}
+		if p.Proto == mobility.ProtoESP {
+			got = append(got, fmt.Sprintf("esp=[spi=%d, seq=%d]", binary.BigEndian.Uint32(p.Payload), binary.BigEndian.Uint32(p.Payload[4:])))
+		}
+	}
+	if len(spis) == 0 || !reflect.DeepEqual(got, spis) {
+		t.Errorf("ESP: %d packets %v, want %d %v", len(got), got, len(spis), spis)
 	}
 }
 
