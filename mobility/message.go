@@ -105,6 +105,9 @@ func (m *Message) AppendTo(b []byte) ([]byte, error) {
 	// Payload Proto, Header Len, MH Type, Reserved, Checksum
 	b = append(b, ProtoNone, 0, byte(m.Body.Type()), 0, 0, 0)
 	b = m.Body.appendFixed(b)
+	if _, raw := m.Body.(RawBody); raw && (len(b)-base)%8 != 0 {
+		return b[:base], fmt.Errorf("%w: raw body ends at %d", ErrEncode, len(b)-base)
+	}
 	b, err := m.Options.appendTo(b, base)
 	if err != nil {
 		return b[:base], err

@@ -77,17 +77,18 @@ func (p Plan) mh(b Binding) []xfrm.Policy {
 // payload are the policies of the tunnel (RFC 4877 §6.4): outbound first, the
 // order in which they are to be migrated.
 func (p Plan) payload(b Binding) []xfrm.Policy {
+	optional := b.Phase == Returning || b.Phase == Returned
 	up := xfrm.Policy{ // node to agent
 		Sel:      xfrm.Selector{Src: host(b.Home), Dst: anywhere},
 		Priority: PriorityPayload,
 		Templates: []xfrm.Template{{Src: b.CareOf, Dst: b.HomeAgent, Proto: xfrm.ESP,
-			Mode: xfrm.Tunnel, ReqID: b.ReqIDs.Payload, Optional: b.Phase == Returning}},
+			Mode: xfrm.Tunnel, ReqID: b.ReqIDs.Payload, Optional: optional}},
 	}
 	down := xfrm.Policy{
 		Sel:      xfrm.Selector{Src: anywhere, Dst: host(b.Home)},
 		Priority: PriorityPayload,
 		Templates: []xfrm.Template{{Src: b.HomeAgent, Dst: b.CareOf, Proto: xfrm.ESP,
-			Mode: xfrm.Tunnel, ReqID: b.ReqIDs.Payload, Optional: b.Phase == Returning}},
+			Mode: xfrm.Tunnel, ReqID: b.ReqIDs.Payload, Optional: optional}},
 	}
 	if p.Role == Node {
 		return nodePayload(b.Phase, up, down)
@@ -98,7 +99,7 @@ func (p Plan) payload(b Binding) []xfrm.Policy {
 	switch b.Phase {
 	case Away:
 		return []xfrm.Policy{down, up, fwd}
-	case Returning: // nothing goes by the tunnel any more
+	case Returning, Returned: // nothing goes by the tunnel any more
 		return []xfrm.Policy{up, fwd}
 	}
 	return nil
@@ -112,6 +113,8 @@ func nodePayload(phase Phase, up, down xfrm.Policy) []xfrm.Policy {
 	case Returning: // still sends by the tunnel until the agent has answered
 		up.Templates[0].Optional = false
 		return []xfrm.Policy{up, down}
+	case Returned:
+		return []xfrm.Policy{down}
 	case Adrift:
 		up.Block, up.Templates = true, nil
 		return []xfrm.Policy{up}

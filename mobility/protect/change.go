@@ -34,10 +34,7 @@ func (p Plan) Change(from, to Binding, grace Grace) []xfrm.Op {
 // moveTunnel migrates the payload SAs to the new outer address. What it moved, as it is after the
 // migration, is returned too.
 func (p Plan) moveTunnel(from, to Binding, grace Grace) (ops []xfrm.Op, moved xfrm.Snapshot) {
-	at := from.Tunnel
-	if from.Phase == Away || from.Phase == Returning {
-		at = from.CareOf
-	}
+	at := from.tunnelAt()
 	if to.Phase != Away || from.Phase == Absent || !at.IsValid() || at == to.CareOf {
 		return nil, moved
 	}
@@ -69,6 +66,15 @@ func (p Plan) moveTunnel(from, to Binding, grace Grace) (ops []xfrm.Op, moved xf
 		}
 	}
 	return ops, moved
+}
+
+// tunnelAt is the outer address of the payload SAs.
+func (b Binding) tunnelAt() netip.Addr {
+	switch b.Phase {
+	case Away, Returning, Returned:
+		return b.CareOf
+	}
+	return b.Tunnel
 }
 
 // AnswerTo lets the agent's next Mobility Header to the home address go to another
@@ -109,7 +115,6 @@ func (p Plan) rest(have, want, moved xfrm.Snapshot, from, to Binding) []xfrm.Op 
 	// A Mobility Header policy keeps its content in a move, but its users cache
 	// the route by the old care-of address until it is put again.
 	roamed := from.roams() && to.roams() && from.CareOf != to.CareOf
-	ops = append(ops, p.tellKeys(from, to)...)
 	for _, pol := range want.Policies {
 		mh := pol.Sel.Proto == protoMH
 		if hasPolicy(moved.Policies, pol) || hasPolicy(have.Policies, pol) && !(mh && roamed) {
@@ -117,6 +122,7 @@ func (p Plan) rest(have, want, moved xfrm.Snapshot, from, to Binding) []xfrm.Op 
 		}
 		ops = append(ops, xfrm.PutPolicy{Policy: pol})
 	}
+	ops = append(ops, p.tellKeys(from, to)...)
 	for _, pol := range have.Policies {
 		if !hasPolicyID(want.Policies, pol.ID()) {
 			ops = append(ops, xfrm.DelPolicy{ID: pol.ID()})
@@ -133,14 +139,17 @@ func (p Plan) rest(have, want, moved xfrm.Snapshot, from, to Binding) []xfrm.Op 
 // tellKeys migrates the Mobility Header policies too: it moves no state, but it tells a key
 // management daemon that listens where its end is now, even with MHOnly.
 func (p Plan) tellKeys(from, to Binding) []xfrm.Op {
-	// Before a binding is accepted or refused the agent's endpoint stays (RFC 4877 §4.3).
-	told := to.Phase == Away || to.Phase == Returning
-	if !p.Caps.Migrate || from.Phase == Absent || !told || from.end() == to.end() {
+	told := to.Phase == Away || to.Phase == Returning || to.Phase == Returned
+	if !p.Caps.Migrate || !told || from.Phase != Absent && from.end() == to.end() {
+		return nil
+	}
+	// What the agent learns it learns from a binding, which comes after the keys.
+	if p.Role == Agent && (from.Phase == Absent || from.Phase == Home) {
 		return nil
 	}
 	var ops []xfrm.Op
 	end, any6 := to.end(), netip.IPv6Unspecified()
-	for _, pol := range p.mh(from) {
+	for _, pol := range p.mh(to) {
 		m := xfrm.Move{OldSrc: any6, OldDst: any6, NewSrc: end, NewDst: to.HomeAgent,
 			Proto: xfrm.ESP, Mode: xfrm.Transport, ReqID: to.ReqIDs.MH}
 		if pol.Sel.Src.Addr() == to.HomeAgent {

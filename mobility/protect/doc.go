@@ -77,13 +77,16 @@ const (
 	Answering
 	// Away: everything through CareOf.
 	Away
-	// Returning: Mobility Headers go directly; the tunnel is still accepted inbound
-	// but no longer required. The node still sends by it; the agent does not.
+	// Returning (node): Mobility Headers go directly; the tunnel is still used to send,
+	// and still accepted inbound but no longer required.
 	Returning
+	// Returned: as Home, but tunnelled packets that were under way are accepted still. The
+	// agent is here from the deregistration at home on, the node from its acknowledgement on.
+	Returned
 )
 
 func (p Phase) String() string {
-	return [...]string{"absent", "home", "adrift", "answering", "away", "returning", "?"}[min(p, 6)]
+	return [...]string{"absent", "home", "adrift", "answering", "away", "returning", "returned", "?"}[min(p, 7)]
 }
 
 // Binding are the facts about one home address.
@@ -93,7 +96,7 @@ type Binding struct {
 	// CareOf is the care-of address; in the phases Home and Adrift it does not matter.
 	CareOf netip.Addr
 	// Tunnel is the outer address that payload SAs have, zero if there are none. It
-	// matters in the phases without a tunnel; in Away and Returning it is CareOf.
+	// matters in the phases without a tunnel; in Away, Returning and Returned it is CareOf.
 	Tunnel netip.Addr
 	ReqIDs ReqIDs
 }
