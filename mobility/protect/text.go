@@ -15,7 +15,10 @@ func Text(op xfrm.Op) string {
 	case xfrm.PutSA:
 		return "put " + StateText(o.SA)
 	case xfrm.DelSA:
-		return fmt.Sprintf("del state src %v dst %v proto %v spi %v", o.ID.Src, o.ID.Dst, o.ID.Proto, o.ID.SPI)
+		if o.ID.SPI == 0 { // of mode RouteOpt
+			return fmt.Sprintf("del state src %v dst %v proto %v", o.ID.Src, o.ID.Dst, o.ID.Proto)
+		}
+		return fmt.Sprintf("del state dst %v proto %v spi %v", o.ID.Dst, o.ID.Proto, o.ID.SPI)
 	case xfrm.PutPolicy:
 		return "put " + PolicyText(o.Policy)
 	case xfrm.DelPolicy:
