@@ -1,0 +1,176 @@
+package couple
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/mip6/mip6/ha"
+	"github.com/mip6/mip6/ike"
+	"github.com/mip6/mip6/internal/host"
+	"github.com/mip6/mip6/mn"
+	"github.com/mip6/mip6/xfrm"
+)
+
+// dispatch brings an event from outside to the machine whose it is.
+func (n *Node) dispatch(ev Event, out []Action) []Action {
+	switch e := ev.(type) {
+	case Start:
+		n.start(e)
+	case FromHost:
+		n.fromHost(e.Event)
+	case FromXfrm:
+		return n.fromXfrm(e.Event, out)
+	case FromIKE:
+		n.tellIKE(e.Event)
+	case Done:
+		n.done(e)
+	case DADDone:
+		n.tellHA(ha.DADDone{ID: e.Token.ID, Duplicate: e.Duplicate, Err: e.Err})
+	case SPIDone:
+		n.tellIKE(ike.SPIAllocated{ID: ike.TaskID(e.Token.ID), SPI: uint32(e.SPI), Err: e.Err})
+	case Rekey:
+		n.rekey(e)
+	case Stop:
+		n.beginStop()
+	}
+	return out
+}
+
+// start gives the machines what the ledger held. Each role is told even where there
+// is nothing: it begins with that.
+func (n *Node) start(e Start) {
+	for _, sa := range e.SAs {
+		// The home address is one end of a transport SA; a tunnel SA is found by
+		// its request id when a child with the same one comes up.
+		n.stale(sa, e)
+	}
+	for i := range n.cfg.MNs {
+		m := &n.cfg.MNs[i]
+		var recs []mn.Record
+		for _, r := range e.MN {
+			if r.Home == m.Home {
+				recs = append(recs, r)
+			}
+		}
+		n.tellMN(m, mn.Restored{Records: recs})
+	}
+	if n.cfg.HA != nil {
+		if len(e.HA) > 0 {
+			n.tellHA(ha.Restored{Records: e.HA})
+		}
+		n.tellHA(ha.Start{})
+	}
+}
+
+// stale files an SA of an earlier run under its home address.
+func (n *Node) stale(sa xfrm.SA, e Start) {
+	for _, r := range e.MN {
+		if sa.ReqID == r.ReqIDs.MH || sa.ReqID == r.ReqIDs.Payload {
+			h := n.home(r.Home)
+			h.stale = append(h.stale, sa)
+			return
+		}
+	}
+	for _, r := range e.HA {
+		if ids := agentReqIDs(r.Slot); sa.ReqID == ids.MH || sa.ReqID == ids.Payload {
+			h := n.home(r.Home)
+			h.stale = append(h.stale, sa)
+			return
+		}
+	}
+}
+
+func (n *Node) done(e Done) {
+	switch e.Token.Owner {
+	case OwnerMN:
+		h := n.homes[e.Token.Home]
+		if h == nil || h.mn == nil {
+			return
+		}
+		if e.Kind == HostDone {
+			n.tellMN(h.mn, mn.HostDone{ID: e.Token.ID, Errs: e.Errs})
+		} else {
+			n.tellMN(h.mn, mn.XfrmDone{ID: e.Token.ID, Errs: e.Errs})
+		}
+	case OwnerHA:
+		if e.Kind == HostDone {
+			n.tellHA(ha.HostDone{ID: e.Token.ID, Errs: e.Errs})
+		} else {
+			n.tellHA(ha.XfrmDone{ID: e.Token.ID, Errs: e.Errs})
+		}
+	case OwnerIKE:
+		n.tellIKE(ike.Installed{ID: ike.TaskID(e.Token.ID), Err: firstErr(e.Errs)})
+	}
+}
+
+func firstErr(errs []error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fromHost gives a Mobility Header to the role that it is addressed to; what
+// else the host tells concerns every mobile node.
+func (n *Node) fromHost(ev host.Event) {
+	if m, ok := ev.(host.MHReceived); ok && n.isAgent(m.MH.Dst) {
+		n.tellHA(ha.MHReceived{MH: m.MH})
+		return
+	}
+	for i := range n.cfg.MNs {
+		n.tellMN(&n.cfg.MNs[i], mn.HostEvent{Event: ev})
+	}
+}
+
+func (n *Node) isAgent(a netip.Addr) bool {
+	return n.cfg.HA != nil && slices.Contains(n.cfg.HA.Agents, a)
+}
+
+func (n *Node) fromXfrm(ev xfrm.Event, out []Action) []Action {
+	switch e := ev.(type) {
+	case xfrm.Acquire:
+		n.acquire(e)
+	case xfrm.Expire:
+		n.tellIKE(ike.Expire{SPI: uint32(e.SA.SPI), Dst: e.SA.Dst, Hard: e.Hard})
+	case xfrm.Migrated:
+		return n.migrated(e.Migration, out)
+	case xfrm.Report:
+		n.tellHA(ha.Report{Report: e})
+	}
+	return out
+}
+
+// acquire makes the child that a packet asks for. Where there is no IKE SA the
+// role sees to that by itself: it knows the addresses, the kernel does not.
+func (n *Node) acquire(e xfrm.Acquire) {
+	for _, h := range n.order {
+		if h.mn == nil {
+			continue // an agent's child is the node's to ask for
+		}
+		for _, c := range h.mn.Children {
+			if c.ReqID == e.Template.ReqID && h.newest() != nil {
+				n.createChild(h, c)
+			}
+		}
+	}
+}
+
+// rekey serves mip6ctl.
+func (n *Node) rekey(e Rekey) {
+	if e.SPI == 0 {
+		n.tellIKE(ike.RekeySA{SA: e.SA})
+		return
+	}
+	for _, h := range n.order {
+		for _, s := range h.sas {
+			for _, c := range s.children {
+				if c.SPIIn == uint32(e.SPI) || c.SPIOut == uint32(e.SPI) {
+					n.tellIKE(ike.RekeyChild{SA: s.id, SPIIn: c.SPIIn})
+					return
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,252 @@
+// Package couple joins the machines of one host: what one decides becomes what
+// another is told. A Node holds the role machines (mn, ha) and the IKE machine,
+// and is a machine itself: events from outside in, actions for outside out. It is
+// pure, so that the simulator uses the very same coupling as the daemon.
+//
+// Machines never call each other. Their actions go into one queue, in the order
+// in which they were emitted, and are translated one by one; so an IKE SA's
+// endpoint has moved before the next event is looked at, and what is done for one
+// home address takes effect in the order in which it was decided.
+package couple
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/mip6/mip6/ha"
+	"github.com/mip6/mip6/ike"
+	"github.com/mip6/mip6/ike/message"
+	"github.com/mip6/mip6/mn"
+	"github.com/mip6/mip6/xfrm"
+)
+
+// Config says which machines a Node has and how they find each other.
+type Config struct {
+	MNs []MN
+	HA  *HA
+	IKE *ike.Machine
+	// Port is IKE's UDP port, ours and the peers'.
+	Port uint16
+	// ReplayWindow of every SA, in packets.
+	ReplayWindow uint32
+}
+
+// MN is a mobile node's machine for one home address and the IKE connection that keys it.
+type MN struct {
+	Machine   *mn.Machine
+	Home      netip.Addr
+	HomeAgent netip.Addr
+	Children  []mn.Child // with the reqids, for children that the home agent asks for
+	Conn      string
+}
+
+// HA is the home agent's machine.
+type HA struct {
+	Machine *ha.Machine
+	Agents  []netip.Addr
+	// Conn finds the IKE connection for a node's identity; ok is false for none.
+	Conn func(message.Identity) (name string, ok bool)
+	// Conns are the connections that nodes may come in by.
+	Conns []string
+}
+
+// machine is what every machine of a Node is.
+type machine[E, A any] interface {
+	Step(now time.Time, ev E, out []A) []A
+	Tick(now time.Time, out []A) []A
+	Deadline() time.Time
+}
+
+var (
+	_ machine[mn.Event, mn.Action]   = (*mn.Machine)(nil)
+	_ machine[ha.Event, ha.Action]   = (*ha.Machine)(nil)
+	_ machine[ike.Event, ike.Action] = (*ike.Machine)(nil)
+	_ machine[Event, Action]         = (*Node)(nil)
+)
+
+// Node is the machines of one host, coupled.
+type Node struct {
+	cfg   Config
+	homes map[netip.Addr]*home
+	// order lists the homes by the time they were first seen: maps are never ranged
+	// over where actions follow.
+	order []*home
+	sas   map[ike.SAID]*keySA
+	// reqs are the Initiates under way.
+	reqs map[uint64]*home
+	// asks are ike.Authorise tasks that a role is thinking about.
+	asks    map[uint64]ike.Authorise
+	lastReq uint64
+	echoes  []echo
+	queue   []any // actions of the machines, waiting for translation
+	stop    stopping
+	now     time.Time
+}
+
+// New couples the machines.
+func New(cfg Config) *Node {
+	n := &Node{
+		cfg:   cfg,
+		homes: make(map[netip.Addr]*home),
+		sas:   make(map[ike.SAID]*keySA),
+		reqs:  make(map[uint64]*home),
+		asks:  make(map[uint64]ike.Authorise),
+	}
+	for i := range cfg.MNs {
+		h := n.home(cfg.MNs[i].Home)
+		h.mn = &cfg.MNs[i]
+		for _, c := range cfg.MNs[i].Children {
+			h.reqids = append(h.reqids, c.ReqID)
+		}
+	}
+	return n
+}
+
+// home is what the coupling knows of one home address.
+type home struct {
+	addr netip.Addr
+	mn   *MN // nil at the home agent
+	// reqids of its children, as far as they are known.
+	reqids []xfrm.ReqID
+	// sas are the IKE SAs that stand, the newest last.
+	sas []*keySA
+	// pending is the Initiate whose result counts, 0 for none, and want what asked for it.
+	pending uint64
+	want    mn.KeyUp
+	// asking holds the reqids for which a CreateChild is under way.
+	asking map[xfrm.ReqID]bool
+	// installed are the SAs of children that are in the databases, with the
+	// addresses that they have there now: IKE's own go on to the home address
+	// when a node is at home, the states do not.
+	installed []installed
+	// stale are SAs that an earlier run of the program left.
+	stale []xfrm.SA
+}
+
+// keySA is an IKE SA that stands or comes about.
+type keySA struct {
+	id        ike.SAID
+	handle    uint64 // the name that the roles know it by; it outlives a rekey
+	home      *home  // nil until the peer's home address is known
+	up        bool
+	initiator bool
+	conn      string
+	peer      message.Identity
+	remote    netip.Addr
+	// children that stand.
+	children []ike.Child
+}
+
+// home returns the entry of a home address and makes one where there is none.
+func (n *Node) home(addr netip.Addr) *home {
+	h := n.homes[addr]
+	if h == nil {
+		h = &home{addr: addr, asking: make(map[xfrm.ReqID]bool)}
+		n.homes[addr] = h
+		n.order = append(n.order, h)
+	}
+	return h
+}
+
+// know notes that a request id is of this home address.
+func (h *home) know(id xfrm.ReqID) {
+	if !slices.Contains(h.reqids, id) {
+		h.reqids = append(h.reqids, id)
+	}
+}
+
+// Deadline is the earliest that a machine wants to be called.
+func (n *Node) Deadline() time.Time {
+	d := n.cfg.IKE.Deadline()
+	for i := range n.cfg.MNs {
+		d = earlier(d, n.cfg.MNs[i].Machine.Deadline())
+	}
+	if n.cfg.HA != nil {
+		d = earlier(d, n.cfg.HA.Machine.Deadline())
+	}
+	return earlier(d, n.stop.deadline)
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// Tick lets every machine do what is due.
+func (n *Node) Tick(now time.Time, out []Action) []Action {
+	n.now = now
+	for i := range n.cfg.MNs {
+		n.fromMN(n.cfg.MNs[i].Machine.Tick(now, nil))
+	}
+	if n.cfg.HA != nil {
+		n.fromHA(n.cfg.HA.Machine.Tick(now, nil))
+	}
+	n.fromIKE(n.cfg.IKE.Tick(now, nil))
+	out = n.pump(out)
+	return n.stopTick(out)
+}
+
+// Step takes one event from outside and runs the machines until none has
+// anything left to tell another.
+func (n *Node) Step(now time.Time, ev Event, out []Action) []Action {
+	n.now = now
+	out = n.dispatch(ev, out)
+	return n.stopTick(n.pump(out))
+}
+
+// pump translates what the machines want until the queue is empty.
+func (n *Node) pump(out []Action) []Action {
+	for i := 0; i < len(n.queue); i++ {
+		switch a := n.queue[i].(type) {
+		case mnAction:
+			out = n.doMN(a.a, out)
+		case haAction:
+			out = n.doHA(a.a, out)
+		case ikeAction:
+			out = n.doIKE(a.a, out)
+		}
+	}
+	clear(n.queue)
+	n.queue = n.queue[:0]
+	return out
+}
+
+// The queue tells whose an action is by wrapping it: the closed sums of the
+// machines are alike in their methods' names only.
+type (
+	mnAction  struct{ a mn.Action }
+	haAction  struct{ a ha.Action }
+	ikeAction struct{ a ike.Action }
+)
+
+func (n *Node) fromMN(acts []mn.Action) {
+	for _, a := range acts {
+		n.queue = append(n.queue, mnAction{a})
+	}
+}
+
+func (n *Node) fromHA(acts []ha.Action) {
+	for _, a := range acts {
+		n.queue = append(n.queue, haAction{a})
+	}
+}
+
+func (n *Node) fromIKE(acts []ike.Action) {
+	for _, a := range acts {
+		n.queue = append(n.queue, ikeAction{a})
+	}
+}
+
+// tellMN, tellHA and tellIKE give a machine an event and queue what it answers.
+func (n *Node) tellMN(m *MN, ev mn.Event) { n.fromMN(m.Machine.Step(n.now, ev, nil)) }
+func (n *Node) tellIKE(ev ike.Event)      { n.fromIKE(n.cfg.IKE.Step(n.now, ev, nil)) }
+func (n *Node) tellHA(ev ha.Event) {
+	if n.cfg.HA != nil {
+		n.fromHA(n.cfg.HA.Machine.Step(n.now, ev, nil))
+	}
+}
+
+func (n *Node) port(a netip.Addr) netip.AddrPort { return netip.AddrPortFrom(a, n.cfg.Port) }

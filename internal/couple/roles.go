@@ -1,0 +1,296 @@
+package couple
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+
+	"github.com/mip6/mip6/ha"
+	"github.com/mip6/mip6/ike"
+	"github.com/mip6/mip6/ike/message"
+	"github.com/mip6/mip6/mn"
+	"github.com/mip6/mip6/mobility/protect"
+	"github.com/mip6/mip6/xfrm"
+)
+
+func agentReqIDs(slot uint32) protect.ReqIDs { return protect.ReqIDsFor(protect.Agent, slot) }
+
+// doMN translates what a mobile node's machine wants.
+func (n *Node) doMN(a mn.Action, out []Action) []Action {
+	switch a := a.(type) {
+	case mn.Host:
+		return append(out, Host{Key: a.Home, Token: mnToken(a.Home, a.ID), Ops: a.Ops})
+	case mn.Xfrm:
+		n.noteOps(a.Home, a.Ops)
+		return append(out, Xfrm{Key: a.Home, Token: mnToken(a.Home, a.ID), Ops: a.Ops})
+	case mn.KeyUp:
+		n.keyUp(a)
+	case mn.KeyMoved:
+		n.keyMoved(a)
+	case mn.KeyDown:
+		h := n.home(a.Home)
+		h.pending = 0
+		n.closeAll(h, a.Silent, a.Old)
+	case mn.Save:
+		return append(out, SaveMN{Key: a.Home, Record: a.Record})
+	case mn.Forget:
+		return append(out, Forget{Key: a.Home})
+	case mn.Note:
+		return append(out, Note{Level: Level(a.Level), Msg: a.Msg, Attrs: append([]any{"home", a.Home.String()}, anyAttrs(a.Attrs)...)})
+	case mn.Changed:
+		return append(out, Note{Level: Debug, Msg: "registration " + a.What, Event: a,
+			Attrs: []any{"home", a.Home.String(), "state", a.Info.State.String(), "careof", addrText(a.Info.CareOf)}})
+	case mn.Stopped:
+		n.roleStopped()
+	}
+	return out
+}
+
+// mnToken is nobody's where the machine wants no answer.
+func mnToken(home netip.Addr, id uint64) Token {
+	if id == 0 {
+		return Token{}
+	}
+	return Token{Owner: OwnerMN, Home: home, ID: id}
+}
+
+func anyAttrs(attrs []slog.Attr) []any {
+	out := make([]any, len(attrs))
+	for i, a := range attrs {
+		out[i] = a
+	}
+	return out
+}
+
+func addrText(a netip.Addr) string {
+	if !a.IsValid() {
+		return "none"
+	}
+	return a.String()
+}
+
+func hex64(v uint64) string { return fmt.Sprintf("%016x", v) }
+
+// keyUp makes an IKE SA with the wanted children, or the children that lack.
+func (n *Node) keyUp(a mn.KeyUp) {
+	h := n.home(a.Home)
+	h.want = a
+	if h.newest() != nil {
+		for _, c := range a.Children {
+			n.createChild(h, c)
+		}
+		return
+	}
+	wants := make([]ike.ChildWant, 0, len(a.Children))
+	for _, c := range a.Children {
+		wants = append(wants, h.mn.wantChild(c))
+	}
+	n.initiate(h, ike.Initiate{Conn: h.mn.Conn, Local: n.port(a.CareOf), Remote: n.port(a.HomeAgent),
+		Children: wants, InitialContact: a.InitialContact})
+}
+
+// keyMoved gives the IKE SAs their new end. One that is only coming about would
+// go on from an address that is gone: it is begun anew.
+func (n *Node) keyMoved(a mn.KeyMoved) {
+	h := n.home(a.Home)
+	for _, s := range slices.Clone(h.sas) {
+		n.tellIKE(ike.Moved{SA: s.id, Local: n.port(a.CareOf), Remote: n.port(a.HomeAgent)})
+	}
+	if h.pending != 0 && h.want.CareOf != a.CareOf {
+		h.want.CareOf = a.CareOf
+		n.keyUp(h.want)
+	}
+}
+
+// closeAll ends the IKE SAs of a home address. With keep their children stay
+// until others take their place.
+func (n *Node) closeAll(h *home, silent, keep bool) {
+	for _, s := range slices.Clone(h.sas) {
+		n.tellIKE(ike.Close{SA: s.id, Silent: silent || keep, KeepChildren: keep})
+	}
+}
+
+// doHA translates what the home agent's machine wants.
+func (n *Node) doHA(a ha.Action, out []Action) []Action {
+	switch a := a.(type) {
+	case ha.Host:
+		return append(out, Host{Key: a.Home, Token: Token{Owner: OwnerHA, ID: a.ID}, Ops: a.Ops})
+	case ha.Xfrm:
+		n.noteOps(a.Home, a.Ops)
+		return append(out, Xfrm{Key: a.Home, Token: Token{Owner: OwnerHA, ID: a.ID}, Ops: a.Ops})
+	case ha.ProbeDAD:
+		return append(out, ProbeDAD{Token: Token{Owner: OwnerHA, ID: a.ID}, IfIndex: a.IfIndex, Addr: a.Addr})
+	case ha.Authorised:
+		n.authorised(a)
+	case ha.KeyUp:
+		return n.agentKeyUp(a, out)
+	case ha.KeyMoved:
+		for _, s := range slices.Clone(n.home(a.Home).sas) {
+			s.remote = a.CareOf
+			n.tellIKE(ike.Moved{SA: s.id, Local: n.port(a.HomeAgent), Remote: n.port(a.CareOf)})
+		}
+	case ha.KeyDown:
+		n.closeAll(n.home(a.Home), a.Silent, a.Silent)
+	case ha.Save:
+		return append(out, SaveHA{Key: a.Record.Home, Record: a.Record})
+	case ha.Forget:
+		return append(out, Forget{Key: a.Home, HA: true})
+	case ha.Note:
+		lvl := []Level{Debug, Info, Warn}[min(a.Level, ha.Warn)]
+		attrs := a.Attrs
+		if a.Home.IsValid() {
+			attrs = append([]any{"home", a.Home.String()}, attrs...)
+		}
+		return append(out, Note{Level: lvl, Msg: a.Msg, Attrs: attrs})
+	case ha.Changed:
+		return append(out, Note{Level: Debug, Msg: "binding " + string(a.What), Event: a,
+			Attrs: []any{"home", a.Home.String(), "careof", addrText(a.CareOf), "seq", a.Seq, "status", a.Status.String()}})
+	case ha.Stopped:
+		n.roleStopped()
+	}
+	return out
+}
+
+// agentKeyUp starts IKE towards a node after the agent's restart.
+func (n *Node) agentKeyUp(a ha.KeyUp, out []Action) []Action {
+	id, err := message.ParseIdentity(a.Identity)
+	if err != nil {
+		return append(out, note(Warn, "identity of a binding cannot be read", "identity", a.Identity, "error", err.Error()))
+	}
+	conn, ok := n.cfg.HA.Conn(id)
+	if !ok {
+		n.tellHA(ha.KeysRefused{Home: a.Home, Reason: "no IKE connection serves this identity"})
+		return out
+	}
+	var wants []ike.ChildWant
+	h := n.home(a.Home)
+	for _, c := range a.Children {
+		h.know(c.ReqID)
+		w := ike.ChildWant{Name: namePayload, Mode: ike.Tunnel, ReqID: uint32(c.ReqID),
+			Local: []message.Selector{toIKE(c.Local)}, Remote: []message.Selector{toIKE(c.Remote)}}
+		if c.Kind == ha.MH {
+			w.Name, w.Mode = nameMH, ike.Transport
+		}
+		wants = append(wants, w)
+	}
+	n.initiate(h, ike.Initiate{Conn: conn, Peer: id, Local: n.port(a.HomeAgent),
+		Remote: n.port(a.CareOf), Children: wants, InitialContact: a.InitialContact})
+	return out
+}
+
+// authorise asks the role whose child the peer wants. A mobile node has only its
+// home agent to answer, which may ask for what the node itself would.
+func (n *Node) authorise(a ike.Authorise) {
+	for i := range n.cfg.MNs {
+		m := &n.cfg.MNs[i]
+		if m.Conn == a.Conn && covers(a.Local, m.Home) {
+			n.authoriseAtNode(m, a)
+			return
+		}
+	}
+	if n.cfg.HA == nil || !slices.Contains(n.cfg.HA.Conns, a.Conn) {
+		n.tellIKE(ike.Authorised{ID: a.ID, Err: fmt.Errorf("%w: no role here has a home address in %v", errOwner, a.Local)})
+		return
+	}
+	n.asks[uint64(a.ID)] = a
+	ev := ha.Authorise{ID: uint64(a.ID), Identity: a.Peer.ID.String(), Conn: a.Conn,
+		CareOf: a.RemoteAddr.Addr(), Addresses: a.Peer.Addresses, Transport: a.Transport,
+		Local: fromIKE(a.Local), Remote: fromIKE(a.Remote)}
+	for _, attr := range a.CFGRequest {
+		if attr.Type == message.AttrInternalIP6Address {
+			ev.WantAddress = true
+			if len(attr.Value) >= 16 {
+				ev.Suggested, _ = netip.AddrFromSlice(attr.Value[:16])
+			}
+		}
+	}
+	n.tellHA(ev)
+}
+
+// authoriseAtNode answers for a mobile node.
+func (n *Node) authoriseAtNode(m *MN, a ike.Authorise) {
+	for _, c := range m.Children {
+		w := m.wantChild(c)
+		if (c.Kind == mn.ChildMH) != a.Transport || !covers(a.Remote, w.Remote[0].Start) {
+			continue
+		}
+		s := n.sa(a.SA)
+		s.home = n.home(m.Home)
+		s.conn, s.peer, s.remote = a.Conn, a.Peer.ID, a.RemoteAddr.Addr()
+		n.tellIKE(ike.Authorised{ID: a.ID, Name: w.Name, ReqID: w.ReqID, Mode: w.Mode, Local: w.Local, Remote: w.Remote})
+		n.adopt(s)
+		return
+	}
+	n.tellIKE(ike.Authorised{ID: a.ID, Err: fmt.Errorf("%w: %v to %v is not a child of %v", errOwner, a.Local, a.Remote, m.Home)})
+}
+
+func covers(list []message.Selector, a netip.Addr) bool {
+	for _, s := range list {
+		if s.Start.Compare(a) <= 0 && a.Compare(s.End) <= 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// authorised hands the agent's answer on to IKE.
+func (n *Node) authorised(a ha.Authorised) {
+	ask, ok := n.asks[a.ID]
+	delete(n.asks, a.ID)
+	if !ok {
+		return
+	}
+	ev := ike.Authorised{ID: ike.TaskID(a.ID), ReqID: uint32(a.ReqID), Name: namePayload, Mode: ike.Tunnel,
+		Local: allToIKE(a.Local), Remote: allToIKE(a.Remote), Err: ikeError(a.Err)}
+	if a.Mode == xfrm.Transport {
+		ev.Name, ev.Mode = nameMH, ike.Transport
+	}
+	if a.Assigned.IsValid() {
+		v := a.Assigned.As16()
+		ev.CFGReply = []message.Attribute{{Type: message.AttrInternalIP6Address, Value: append(v[:], byte(a.PrefixLen))}}
+	}
+	var s *keySA
+	if a.Err == nil {
+		s = n.sa(ask.SA)
+		s.home = n.home(a.Home)
+		s.home.know(a.ReqID)
+		s.conn, s.peer, s.remote = ask.Conn, ask.Peer.ID, ask.RemoteAddr.Addr()
+	}
+	n.tellIKE(ev)
+	if s != nil {
+		n.adopt(s)
+	}
+}
+
+// ikeError says an agent's refusal in IKE's words; the reason stays for the log.
+func ikeError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, ha.ErrAddressFailure):
+		return fmt.Errorf("%w: %w", ike.ErrAddressFailure, err)
+	}
+	return fmt.Errorf("%w: %w", ike.ErrTSUnacceptable, err)
+}
+
+func toIKE(s ha.Selector) message.Selector {
+	return message.Selector{Protocol: s.Proto, StartPort: s.StartPort, EndPort: s.EndPort, Start: s.Start, End: s.End}
+}
+
+func allToIKE(list []ha.Selector) []message.Selector {
+	out := make([]message.Selector, len(list))
+	for i, s := range list {
+		out[i] = toIKE(s)
+	}
+	return out
+}
+
+func fromIKE(list []message.Selector) []ha.Selector {
+	out := make([]ha.Selector, len(list))
+	for i, s := range list {
+		out[i] = ha.Selector{Proto: s.Protocol, StartPort: s.StartPort, EndPort: s.EndPort, Start: s.Start, End: s.End}
+	}
+	return out
+}

@@ -1,0 +1,72 @@
+package couple
+
+import (
+	"slices"
+	"time"
+
+	"github.com/mip6/mip6/ha"
+	"github.com/mip6/mip6/ike"
+	"github.com/mip6/mip6/mn"
+)
+
+// stopWait bounds how long the Deletes of the IKE SAs are waited for at the end.
+const stopWait = time.Second
+
+// stopping is the orderly end: first the roles, which still need their keys for
+// deregistration, then IKE.
+type stopping struct {
+	roles    int // that have not stopped yet
+	begun    bool
+	closing  bool
+	deadline time.Time
+	done     bool
+}
+
+func (n *Node) beginStop() {
+	if n.stop.begun {
+		return
+	}
+	n.stop.begun = true
+	n.stop.roles = len(n.cfg.MNs)
+	if n.cfg.HA != nil {
+		n.stop.roles++
+	}
+	for i := range n.cfg.MNs {
+		n.tellMN(&n.cfg.MNs[i], mn.Stop{})
+	}
+	n.tellHA(ha.Stop{})
+}
+
+func (n *Node) roleStopped() { n.stop.roles-- }
+
+// stopTick goes on with the end where the step before allows it.
+func (n *Node) stopTick(out []Action) []Action {
+	st := &n.stop
+	if !st.begun || st.done || st.roles > 0 {
+		return out
+	}
+	if !st.closing {
+		st.closing, st.deadline = true, n.now.Add(stopWait)
+		for _, h := range n.order {
+			for _, s := range slices.Clone(h.sas) {
+				n.tellIKE(ike.Close{SA: s.id})
+			}
+		}
+		out = n.pump(out)
+	}
+	if len(n.sas) > 0 && n.now.Before(st.deadline) {
+		return out
+	}
+	// What the peers have not confirmed is discarded.
+	for _, h := range n.order {
+		for _, s := range slices.Clone(h.sas) {
+			n.tellIKE(ike.Close{SA: s.id, Silent: true})
+		}
+		for _, x := range h.stale {
+			out = n.dropStale(h, x.ReqID, out)
+		}
+	}
+	out = n.pump(out)
+	st.done, st.deadline = true, time.Time{}
+	return append(out, Stopped{})
+}
