@@ -1,0 +1,136 @@
+package linux
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+
+	"github.com/mip6/mip6/internal/host"
+	"github.com/mip6/mip6/internal/sockbypass"
+	"github.com/mip6/mip6/mobility"
+	"golang.org/x/sys/unix"
+)
+
+// openND opens the socket that sends neighbour discovery. It makes whole IPv6
+// packets: an ordinary raw socket cannot send from the unspecified address.
+func openND() (*socket, error) {
+	s, err := newSocket(unix.AF_INET6, unix.SOCK_RAW, unix.IPPROTO_RAW, "neighbour discovery")
+	if err != nil {
+		return nil, err
+	}
+	err = s.set("set up the neighbour discovery socket",
+		option{unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_LOOP, 0, false})
+	if err == nil {
+		err = s.control(bypass)
+	}
+	if err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// bypass keeps IPsec policies away from a socket. A kernel without XFRM has none.
+func bypass(fd int) error {
+	if err := sockbypass.Set(fd, unix.AF_INET6); err != nil && !sockbypass.Missing(err) {
+		return place("bypass IPsec policies", err)
+	}
+	return nil
+}
+
+// sendND sends a neighbour discovery message on a link, with hop limit 255
+// (RFC 4861 §4).
+func (h *Host) sendND(ifIndex int, src, dst netip.Addr, m mobility.ICMP) error {
+	what := fmt.Sprintf("send ICMPv6 type %d to %v", m.ICMPType(), dst)
+	b := make([]byte, 40, 128)
+	b[0] = 6 << 4 // Version
+	// Payload Length below; Next Header, Hop Limit
+	b[6], b[7] = mobility.ProtoICMPv6, mobility.NDHopLimit
+	s, d := src.As16(), dst.As16()
+	copy(b[8:], s[:])
+	copy(b[24:], d[:])
+	b, err := mobility.AppendICMPWithChecksum(b, m, src, dst)
+	if err != nil {
+		return fmt.Errorf("linux: %s: %w", what, err)
+	}
+	binary.BigEndian.PutUint16(b[4:], uint16(len(b)-40))
+	to := sockaddr(dst, ifIndex)
+	to.ZoneId = uint32(ifIndex)
+	return sending(what, h.nd.send(b, nil, to))
+}
+
+// solicitRouter sends a router solicitation. It comes from the link-local
+// address with our link-layer address, so that the router may answer us alone
+// and at once (RFC 4861 §6.2.6). From an optimistic address it must not tell the
+// link-layer address (RFC 4429 §3.2), from the unspecified one neither.
+func (h *Host) solicitRouter(o host.SolicitRouter) error {
+	addrs, err := h.dumps.addrs(o.IfIndex)
+	if err != nil {
+		return err
+	}
+	var rs mobility.RouterSolicitation
+	src := netip.IPv6Unspecified()
+	if ll, ok := linkLocal(addrs); ok {
+		src = ll.Prefix.Addr()
+		if !ll.Tentative {
+			hard, err := h.hardAddr(o.IfIndex)
+			if err != nil {
+				return err
+			}
+			if len(hard) > 0 {
+				rs.Options = mobility.NDOptions{mobility.SourceLinkLayer{Addr: hard}}
+			}
+		}
+	}
+	return h.sendND(o.IfIndex, src, mobility.AllRouters, rs)
+}
+
+// advertiseNeighbour comes from the link-local address, or from the target where
+// that is ours and no link-local address is usable.
+func (h *Host) advertiseNeighbour(o host.AdvertiseNeighbour) error {
+	addrs, err := h.dumps.addrs(o.IfIndex)
+	if err != nil {
+		return err
+	}
+	var src netip.Addr
+	for _, a := range addrs {
+		if a.Prefix.Addr() == o.Target && a.Usable() {
+			src = o.Target
+		}
+	}
+	if ll, ok := linkLocal(addrs); ok {
+		src = ll.Prefix.Addr()
+	}
+	if !src.IsValid() {
+		return fmt.Errorf("%w: no link-local address to advertise %v from", ErrSource, o.Target)
+	}
+	hard, err := h.hardAddr(o.IfIndex)
+	if err != nil {
+		return err
+	}
+	na := mobility.NeighborAdvertisement{Target: o.Target}
+	if o.Override {
+		na.Flags |= mobility.NeighborOverride
+	}
+	if o.Router {
+		na.Flags |= mobility.NeighborRouter
+	}
+	if len(hard) > 0 {
+		na.Options = mobility.NDOptions{mobility.TargetLinkLayer{Addr: hard}}
+	}
+	return h.sendND(o.IfIndex, src, mobility.AllNodes, na)
+}
+
+// hardAddr is the link-layer address of a link; empty where links have none.
+func (h *Host) hardAddr(ifIndex int) ([]byte, error) {
+	links, err := h.dumps.links()
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range links {
+		if l.Index == ifIndex {
+			return l.HardAddr, nil
+		}
+	}
+	return nil, fmt.Errorf("%w: index %d", host.ErrNoLink, ifIndex)
+}
