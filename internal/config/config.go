@@ -7,6 +7,8 @@
 package config
 
 import (
+	"crypto"
+	"crypto/x509"
 	"net/netip"
 	"time"
 
@@ -177,6 +179,10 @@ type Peer struct {
 	Certificate           string // PEM file, ours first, then those between
 	PrivateKey            string // PEM file
 	CA                    []string
+	// What stands in those files; Key is nil without private_key.
+	Chain [][]byte // DER, ours first
+	Key   crypto.Signer
+	CAs   []*x509.Certificate
 	// What [ike] says, or this block where it says so itself.
 	DPD          time.Duration
 	IKEProposals []transform.Offer
@@ -218,6 +224,7 @@ func (c *Config) Redacted() *Config {
 	out.Peers = append([]Peer(nil), c.Peers...)
 	for i := range out.Peers {
 		out.Peers[i].PSK = redact(out.Peers[i].PSK)
+		out.Peers[i].Key = nil
 	}
 	out.PSKs = append([]PSK(nil), c.PSKs...)
 	for i := range out.PSKs {

@@ -1,0 +1,131 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var profiles = []string{"mn.toml", "ha.toml"}
+
+func readProfile(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("..", "..", "configs", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func TestProfilesLoad(t *testing.T) {
+	for _, name := range profiles {
+		c, err := Load(filepath.Join("..", "..", "configs", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if isMN := name == "mn.toml"; (c.MN != nil) != isMN || (c.HA != nil) == isMN {
+			t.Errorf("%s: wrong roles", name)
+		}
+		for _, w := range c.Warnings {
+			if !strings.Contains(w, "chmod 600") { // a fresh clone is readable
+				t.Errorf("warning: %s", w)
+			}
+		}
+	}
+}
+
+// TestProfileDefaults holds the profiles to their word: a line "#key = value" shows
+// what is so anyway.
+func TestProfileDefaults(t *testing.T) {
+	shown := regexp.MustCompile(`(?m)^#([a-z])`)
+	for _, name := range profiles {
+		text := readProfile(t, name)
+		plain, err := Parse(name, []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := shown.ReplaceAllString(text, "$1")
+		if all == text {
+			t.Fatalf("%s shows no defaults", name)
+		}
+		set, err := Parse(name, []byte(all))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(plain, set) {
+			t.Errorf("%s: a default that is shown is not the default:\n%+v\n%+v", name, plain.Redacted(), set.Redacted())
+		}
+	}
+}
+
+// TestProfilesShowEveryKey: what the loader asks for stands in the profile of the role.
+func TestProfilesShowEveryKey(t *testing.T) {
+	for _, name := range profiles {
+		text := readProfile(t, name)
+		asked := map[string][]string{}
+		ld := &loader{file: name, onFinish: func(tb *table) {
+			asked[tb.path] = slices.Concat(asked[tb.path], tb.known)
+		}}
+		if _, err := ld.parse([]byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		for _, key := range asked["daemon"] {
+			if !showsKey(text, key) {
+				t.Errorf("%s does not show daemon.%s", name, key)
+			}
+		}
+		n := 0
+		for path, keys := range asked {
+			if path == "" {
+				continue
+			}
+			for _, key := range keys {
+				n++
+				if !showsKey(text, key) {
+					t.Errorf("%s does not show %s.%s", name, path, key)
+				}
+			}
+		}
+		if n < 40 {
+			t.Errorf("%s: only %d keys were asked for", name, n)
+		}
+	}
+}
+
+func showsKey(text, key string) bool {
+	return regexp.MustCompile(`(?m)^#? ?(` + key + ` = |\[\[?([a-z]+\.)?` + key + `\])`).MatchString(text)
+}
+
+func TestRedacted(t *testing.T) {
+	for _, name := range profiles {
+		c, err := Parse(name, []byte(readProfile(t, name)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := c.Redacted()
+		for _, k := range append(secretsOf(r), []byte(hidden)) {
+			if string(k) != hidden {
+				t.Errorf("%s: a key is left: %x", name, []byte(k))
+			}
+		}
+		if len(secretsOf(c)) == 0 || string(secretsOf(c)[0]) == hidden {
+			t.Errorf("%s: the original lost its keys", name)
+		}
+	}
+}
+
+func secretsOf(c *Config) (out []Secret) {
+	for _, p := range c.Peers {
+		if p.PSK != nil {
+			out = append(out, p.PSK)
+		}
+	}
+	for _, k := range c.PSKs {
+		out = append(out, k.Key)
+	}
+	return out
+}
