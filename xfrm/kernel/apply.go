@@ -1,0 +1,268 @@
+package kernel
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/mip6/mip6/xfrm"
+)
+
+// Apply carries out the operations in order. What follows one another goes to the
+// kernel in one system call, CopySA excepted, which reads before it writes: a run
+// of copies is two calls. What the kernel refuses for a reason that this package
+// knows a way around is tried again at the end of its run.
+func (b *Backend) Apply(ctx context.Context, ops []xfrm.Op) []error {
+	errs := make([]error, len(ops))
+	err := b.with(ctx, func(s *socket) {
+		for start := 0; start < len(ops); {
+			end := start + 1
+			_, copies := ops[start].(xfrm.CopySA)
+			for end < len(ops) {
+				if _, c := ops[end].(xfrm.CopySA); c != copies {
+					break
+				}
+				end++
+			}
+			if copies {
+				b.applyCopies(s, ops[start:end], errs[start:end])
+			} else {
+				b.applyRun(ctx, s, ops[start:end], errs[start:end])
+			}
+			start = end
+		}
+	})
+	if err != nil {
+		for i := range errs {
+			errs[i] = err
+		}
+	}
+	return errs
+}
+
+// applyRun sends one message for each operation that can be sent, then looks
+// after those whose answer asks for more.
+func (b *Backend) applyRun(ctx context.Context, s *socket, ops []xfrm.Op, errs []error) {
+	msgs := make([]message, 0, len(ops))
+	at := make([]int, 0, len(ops))
+	for i, op := range ops {
+		m, err := b.encode(op)
+		if err != nil {
+			errs[i] = err
+			continue
+		}
+		msgs, at = append(msgs, m), append(at, i)
+	}
+	var moved []int
+	for j, a := range s.exchange(msgs) {
+		i := at[j]
+		switch op := ops[i].(type) {
+		case xfrm.PutSA:
+			errs[i] = b.finishPutSA(s, op.SA, msgs[j].typ(), a.err)
+		case xfrm.DelSA:
+			errs[i] = b.finishDelSA(op.ID, a.err)
+		case xfrm.PutPolicy:
+			errs[i] = finishPutPolicy(op.Policy, a.err)
+			if errs[i] == nil {
+				b.index.policyMark(op.Policy.ID(), op.Policy.Mark)
+			}
+		case xfrm.DelPolicy:
+			errs[i] = finishDelPolicy(op.ID, a.err)
+			if errs[i] == nil {
+				b.index.policyMark(op.ID, 0)
+			}
+		case xfrm.Migrate:
+			errs[i] = a.err
+			moved = append(moved, i)
+		}
+	}
+	b.finishMigrations(ctx, s, ops, errs, moved)
+}
+
+// encode makes the first message of an operation.
+func (b *Backend) encode(op xfrm.Op) (message, error) {
+	switch op := op.(type) {
+	case xfrm.PutSA:
+		if err := checkSA(op.SA); err != nil {
+			return nil, err
+		}
+		// UPDSA fills a larval state, NEWSA makes a new one, and each refuses the
+		// other's case: what is known decides which to try first.
+		typ := uint16(msgNewSA)
+		if _, ok := b.index.get(op.SA.ID()); ok {
+			typ = msgUpdSA
+		}
+		return saMessage(typ, op.SA), nil
+	case xfrm.DelSA:
+		k, _ := b.index.get(op.ID)
+		return saIDMessage(msgDelSA, op.ID, k.mark), nil
+	case xfrm.PutPolicy:
+		if err := checkPolicy(op.Policy); err != nil {
+			return nil, err
+		}
+		return policyMessage(msgUpdPolicy, op.Policy), nil
+	case xfrm.DelPolicy:
+		return policyIDMessage(msgDelPolicy, op.ID, b.index.markOf(op.ID)), nil
+	case xfrm.Migrate:
+		if err := checkMigration(op.Migration); err != nil {
+			return nil, err
+		}
+		return migrateMessage(op.Migration), nil
+	}
+	return nil, fmt.Errorf("xfrm/kernel: unknown operation %T: %w", op, xfrm.ErrUnsupported)
+}
+
+// ErrInvalid is wrapped where an object cannot be put into a message.
+var ErrInvalid = errors.New("xfrm/kernel: invalid object")
+
+func checkSA(s xfrm.SA) error {
+	switch {
+	case !s.Dst.IsValid() || !s.Src.IsValid():
+		return fmt.Errorf("%w: an SA needs both addresses", ErrInvalid)
+	case s.Dst.Is4() != s.Src.Is4():
+		return fmt.Errorf("%w: SA %v→%v mixes address families", ErrInvalid, s.Src, s.Dst)
+	case s.Mode == xfrm.RouteOpt && !byAddress(s.Proto):
+		return fmt.Errorf("%w: route optimization mode is for hao and route2, not %v", ErrInvalid, s.Proto)
+	case s.Mode != xfrm.RouteOpt && byAddress(s.Proto):
+		return fmt.Errorf("%w: %v needs route optimization mode", ErrInvalid, s.Proto)
+	case s.Replay.Window > 4096:
+		return fmt.Errorf("%w: replay window of %d packets, the kernel has at most 4096", ErrInvalid, s.Replay.Window)
+	case len(s.AEAD.Name) >= sizeAlgName || len(s.Crypt.Name) >= sizeAlgName || len(s.Auth.Name) >= sizeAlgName:
+		return fmt.Errorf("%w: name of an algorithm longer than %d", ErrInvalid, sizeAlgName-1)
+	}
+	return nil
+}
+
+func checkPolicy(p xfrm.Policy) error {
+	c := p.Sel.Canonical()
+	switch {
+	case len(p.Templates) > maxTemplates:
+		return fmt.Errorf("%w: %d templates, at most %d", ErrInvalid, len(p.Templates), maxTemplates)
+	case p.Dir > xfrm.Fwd:
+		return fmt.Errorf("%w: direction %d", ErrInvalid, p.Dir)
+	case c.Src.Addr().Is4() != c.Dst.Addr().Is4():
+		return fmt.Errorf("%w: selector %v mixes address families", ErrInvalid, p.Sel)
+	}
+	return nil
+}
+
+func checkMigration(g xfrm.Migration) error {
+	if n := len(g.Moves); n == 0 || n > maxTemplates {
+		return fmt.Errorf("%w: %d moves in a migration, 1 to %d", ErrInvalid, n, maxTemplates)
+	}
+	for _, m := range g.Moves {
+		if !m.NewSrc.IsValid() || !m.NewDst.IsValid() || m.NewSrc.IsUnspecified() || m.NewDst.IsUnspecified() {
+			return fmt.Errorf("%w: a migration needs both new addresses (%v→%v)", ErrInvalid, m.NewSrc, m.NewDst)
+		}
+	}
+	return nil
+}
+
+func describeSA(id xfrm.ID) string {
+	if byAddress(id.Proto) {
+		return fmt.Sprintf("%v %v→%v", id.Proto, id.Src, id.Dst)
+	}
+	return fmt.Sprintf("%v →%v spi %v", id.Proto, id.Dst, id.SPI)
+}
+
+// finishPutSA looks at the answer to the first message and does the rest.
+func (b *Backend) finishPutSA(s *socket, sa xfrm.SA, tried uint16, err error) error {
+	old, had := b.index.get(sa.ID())
+	switch {
+	case tried == msgNewSA && isErrno(err, unix.EEXIST):
+		tried, err = msgUpdSA, s.exchange([]message{saMessage(msgUpdSA, sa)})[0].err
+		had, old.reserved = true, false
+	case tried == msgUpdSA && isErrno(err, unix.ESRCH):
+		tried, err = msgNewSA, s.exchange([]message{saMessage(msgNewSA, sa)})[0].err
+	}
+	// An update of a live state succeeds and leaves keys, addresses, mode and window
+	// as they were; a larval one that we reserved takes all.
+	if tried == msgUpdSA && !(err == nil && had && old.reserved) && (err == nil || isErrno(err, unix.EINVAL)) {
+		err = b.settleSA(s, sa, err)
+	}
+	if err != nil {
+		return explain(err, featureOf(sa, err), "put SA "+describeSA(sa.ID()))
+	}
+	b.index.put(sa, false)
+	return nil
+}
+
+// settleSA makes the live state be what it should be where an update did not. An
+// SA that stays the same but for its surroundings keeps its sequence numbers.
+func (b *Backend) settleSA(s *socket, sa xfrm.SA, updateErr error) error {
+	a := s.exchange([]message{saIDMessage(msgGetSA, sa.ID(), sa.Mark)})[0]
+	now, err := decodeSA(a.msg)
+	if a.err != nil || err != nil {
+		return errors.Join(updateErr, a.err, err)
+	}
+	if updateErr == nil && now.Same(sa) {
+		return nil
+	}
+	if sameMaterial(now, sa) && sa.Replay.OSeq == 0 && sa.Replay.Seq == 0 {
+		window, esn := sa.Replay.Packets(), sa.Replay.ESN
+		if sa.Replay = resize(now.Replay, window); sa.Replay.OSeq != 0 {
+			sa.Replay.OSeq += skipPackets
+		}
+		sa.Replay.ESN = esn
+	}
+	answers := s.exchange([]message{saIDMessage(msgDelSA, sa.ID(), sa.Mark), saMessage(msgNewSA, sa)})
+	if answers[1].err != nil && !now.Larval { // refused: what was there comes back
+		if old, err := rewriteSA(a.msg, now.Src, now.Dst, 0); err == nil {
+			s.exchange([]message{old})
+		}
+	}
+	return answers[1].err
+}
+
+// sameMaterial tells whether two SAs have the same keys.
+func sameMaterial(a, b xfrm.SA) bool {
+	return a.AEAD.Name == b.AEAD.Name && bytes.Equal(a.AEAD.Key, b.AEAD.Key) &&
+		a.Crypt.Name == b.Crypt.Name && bytes.Equal(a.Crypt.Key, b.Crypt.Key) &&
+		a.Auth.Name == b.Auth.Name && bytes.Equal(a.Auth.Key, b.Auth.Key)
+}
+
+// resize gives a replay state another window. The kernel numbers the bits of a
+// long window by its size, so another size counts all behind the last number as
+// received: late packets are lost, none is taken twice.
+func resize(r xfrm.Replay, window uint32) xfrm.Replay {
+	before := longReplay(r)
+	same := r.Window == window
+	r.Window = window
+	if after := longReplay(r); same || !before && !after {
+		return r
+	}
+	r.Bitmap = make([]uint32, (window+31)/32)
+	for i := range r.Bitmap {
+		r.Bitmap[i] = ^uint32(0)
+	}
+	return r
+}
+
+func (b *Backend) finishDelSA(id xfrm.ID, err error) error {
+	if err == nil || isErrno(err, unix.ESRCH, unix.ENOENT) {
+		b.index.drop(id)
+		return nil
+	}
+	return explain(err, featureOf(xfrm.SA{Dst: id.Dst, Proto: id.Proto}, err), "delete SA "+describeSA(id))
+}
+
+func finishPutPolicy(p xfrm.Policy, err error) error {
+	if err == nil {
+		return nil
+	}
+	what := fmt.Sprintf("put policy %v %v", p.Dir, p.Sel)
+	if p.Type == xfrm.Sub && isErrno(err, unix.EINVAL) {
+		return &xfrm.FeatureError{Feature: "SUB policy", Err: fmt.Errorf("%w: %w", explain(err, "", what), xfrm.ErrUnsupported)}
+	}
+	return explain(err, "policy", what)
+}
+
+func finishDelPolicy(id xfrm.PolicyID, err error) error {
+	if err == nil || isErrno(err, unix.ENOENT, unix.ESRCH) {
+		return nil
+	}
+	return explain(err, "", fmt.Sprintf("delete policy %v %v", id.Dir, id.Sel))
+}

@@ -1,0 +1,262 @@
+package kernel
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/mip6/mip6/xfrm"
+)
+
+// The kernel's MIGRATE has four habits that its callers shall not know:
+//
+//   - it takes a larval state for the one to move and fails with ENODATA;
+//   - it moves one state a call, though a child SA in rekeying has two;
+//   - since Linux 6.7 it finds the policy by a flow look-up, so that another policy
+//     of higher priority that holds the addresses gives ENODATA;
+//   - it fails with ENOENT where there is no policy, though states may be there.
+//
+// So each migration is tried as it is, and what it left undone is done by hand.
+
+// finishMigrations looks after the migrations of a run; errs holds their answers.
+func (b *Backend) finishMigrations(ctx context.Context, s *socket, ops []xfrm.Op, errs []error, at []int) {
+	var check []xfrm.Move
+	for _, i := range at {
+		g := ops[i].(xfrm.Migrate).Migration
+		if errs[i] != nil {
+			errs[i] = b.migrateSlowly(ctx, s, g, errs[i])
+		}
+		if errs[i] == nil {
+			check = append(check, g.Moves...)
+		}
+	}
+	err := b.checkMoves(ctx, s, check)
+	for _, i := range at {
+		if errs[i] == nil && err != nil {
+			errs[i] = explain(err, "MIGRATE", fmt.Sprintf("migrate %v %v", ops[i].(xfrm.Migrate).Migration.Policy.Dir, ops[i].(xfrm.Migrate).Migration.Policy.Sel))
+		}
+	}
+}
+
+// migrateSlowly carries out a migration that the kernel refused.
+func (b *Backend) migrateSlowly(ctx context.Context, s *socket, g xfrm.Migration, refused error) error {
+	what := fmt.Sprintf("migrate %v %v", g.Policy.Dir, g.Policy.Sel)
+	if !isErrno(refused, unix.ENODATA, unix.ENOENT, unix.ESRCH, unix.ENOPROTOOPT) {
+		return explain(refused, "MIGRATE", what)
+	}
+	cleared := false
+	for _, m := range g.Moves {
+		larval, err := b.clearLarval(ctx, s, m)
+		if err != nil {
+			return explain(err, "", what)
+		}
+		cleared = cleared || larval
+	}
+	if cleared {
+		err := s.exchange([]message{migrateMessage(g)})[0].err
+		if err == nil {
+			return nil // checkMoves does the rest
+		}
+		refused = err
+	}
+	if !isErrno(refused, unix.ENOENT) {
+		if err := b.moveTemplates(s, g); err != nil {
+			return explain(err, "", what)
+		}
+	}
+	for _, m := range g.Moves {
+		if err := b.moveStates(ctx, s, m); err != nil {
+			return explain(err, "", what)
+		}
+	}
+	return nil
+}
+
+// moveTemplates does by hand what MIGRATE does to the policy, atomically.
+func (b *Backend) moveTemplates(s *socket, g xfrm.Migration) error {
+	a := s.exchange([]message{policyIDMessage(msgGetPolicy, g.Policy, b.index.markOf(g.Policy))})[0]
+	if isErrno(a.err, unix.ENOENT) {
+		return nil
+	}
+	if a.err != nil {
+		return a.err
+	}
+	p, err := decodePolicy(a.msg)
+	if err != nil {
+		return err
+	}
+	changed := false
+	for i := range p.Templates {
+		t := &p.Templates[i]
+		for _, m := range g.Moves {
+			if t.Mode == xfrm.Tunnel && m.Mode == xfrm.Tunnel && t.Proto == m.Proto &&
+				(m.ReqID == 0 || t.ReqID == m.ReqID) && as16(t.Src) == as16(m.OldSrc) && as16(t.Dst) == as16(m.OldDst) {
+				t.Src, t.Dst, changed = m.NewSrc, m.NewDst, true
+				break
+			}
+		}
+	}
+	if !changed {
+		return nil
+	}
+	return s.exchange([]message{policyMessage(msgUpdPolicy, p)})[0].err
+}
+
+// located tells a move that names the states to be moved. Transport policies of
+// the Mobility Header have none: their migration only tells key management.
+func located(m xfrm.Move) bool {
+	ok := func(a netip.Addr) bool { return a.IsValid() && !a.IsUnspecified() }
+	return ok(m.OldSrc) && ok(m.OldDst)
+}
+
+// statesOf dumps the states that a move is about. The kernel walks all of its
+// states for that, so it is for what is not known otherwise.
+func (b *Backend) statesOf(ctx context.Context, s *socket, m xfrm.Move) ([]xfrm.SA, error) {
+	var found []xfrm.SA
+	if !located(m) {
+		return nil, nil
+	}
+	err := s.dump(ctx, dumpStates(m.Proto, m.OldSrc, m.OldDst), func(_ uint16, body []byte) error {
+		sa, err := decodeSA(body)
+		if err != nil {
+			return err
+		}
+		if sa.Proto == m.Proto && sa.Mode == m.Mode && (m.ReqID == 0 || sa.ReqID == m.ReqID) &&
+			as16(sa.Src) == as16(m.OldSrc) && as16(sa.Dst) == as16(m.OldDst) {
+			found = append(found, sa)
+		}
+		return nil
+	})
+	return found, err
+}
+
+// clearLarval removes the larval states that stand in a move's way and says
+// whether there were any. A larval state of an acquire has no SPI, and without one
+// nothing can be deleted: it is given one first.
+func (b *Backend) clearLarval(ctx context.Context, s *socket, m xfrm.Move) (bool, error) {
+	states, err := b.statesOf(ctx, s, m)
+	if err != nil {
+		return false, err
+	}
+	cleared := false
+	for _, sa := range states {
+		if !sa.Larval {
+			continue
+		}
+		if sa.SPI == 0 && !byAddress(sa.Proto) {
+			a := s.exchange([]message{allocMessage(sa)})[0]
+			got, err := decodeSA(a.msg)
+			if a.err != nil || err != nil {
+				continue // it expired by itself
+			}
+			sa.SPI = got.SPI
+		}
+		err := s.exchange([]message{saIDMessage(msgDelSA, sa.ID(), sa.Mark)})[0].err
+		if err != nil && !isErrno(err, unix.ESRCH) {
+			return cleared, err
+		}
+		b.index.drop(sa.ID())
+		cleared = true
+	}
+	return cleared, nil
+}
+
+// checkMoves looks whether all known states of the moves are where they should
+// be with the replay window that they had, and moves those left behind.
+func (b *Backend) checkMoves(ctx context.Context, s *socket, moves []xfrm.Move) error {
+	type check struct {
+		move xfrm.Move
+		from xfrm.ID
+	}
+	var checks []check
+	var msgs []message
+	seen := map[xfrm.ID]bool{}
+	for _, m := range moves {
+		if !located(m) {
+			continue
+		}
+		ids := b.index.members(oldGroup(m))
+		if len(ids) == 0 && len(b.index.members(newGroup(m))) == 0 {
+			// Somebody else's states, or none: ask the kernel.
+			if err := b.moveStates(ctx, s, m); err != nil {
+				return err
+			}
+			continue
+		}
+		for _, id := range ids {
+			if seen[id.Canonical()] {
+				continue // the forward policy has the states of the inbound one
+			}
+			seen[id.Canonical()] = true
+			k, _ := b.index.get(id)
+			checks = append(checks, check{m, id})
+			msgs = append(msgs, saIDMessage(msgGetSA, movedID(id, m), k.mark), saIDMessage(msgGetSA, id, k.mark))
+		}
+	}
+	answers := s.exchange(msgs)
+	for i, c := range checks {
+		if err := b.checkMoved(s, c.move, c.from, answers[2*i], answers[2*i+1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// movedID is the key of an SA after a move.
+func movedID(id xfrm.ID, m xfrm.Move) xfrm.ID {
+	id.Dst = m.NewDst
+	if byAddress(id.Proto) {
+		id.Src = m.NewSrc
+	}
+	return id
+}
+
+// checkMoved looks at what stands at an SA's new and at its old key after its
+// migration. The two are one where only the source address changed.
+func (b *Backend) checkMoved(s *socket, m xfrm.Move, from xfrm.ID, there, left answer) error {
+	k, _ := b.index.get(from)
+	to := movedID(from, m)
+	now, err := decodeSA(there.msg)
+	moved := there.err == nil && err == nil && as16(now.Src) == as16(m.NewSrc)
+	// A copy may have stood at the new address before: then the original is left.
+	if stays := to.Canonical() != from.Canonical() && left.err == nil; !moved || stays {
+		return b.moveState(s, m, from, k.mark)
+	}
+	b.index.move(from, to, newGroup(m))
+	if k.window != 0 && now.Replay.Packets() != k.window {
+		return b.restoreWindow(s, now, k.window)
+	}
+	return nil
+}
+
+// restoreWindow gives an SA its replay window back, which some kernels lose.
+func (b *Backend) restoreWindow(s *socket, sa xfrm.SA, window uint32) error {
+	if err := readable(sa); err != nil {
+		return err
+	}
+	sa.Replay = resize(sa.Replay, window)
+	if sa.Replay.OSeq != 0 {
+		sa.Replay.OSeq += skipPackets
+	}
+	answers := s.exchange([]message{saIDMessage(msgDelSA, sa.ID(), sa.Mark), saMessage(msgNewSA, sa)})
+	return answers[1].err
+}
+
+// moveStates moves by hand all states of a move that are at the old addresses.
+func (b *Backend) moveStates(ctx context.Context, s *socket, m xfrm.Move) error {
+	states, err := b.statesOf(ctx, s, m)
+	if err != nil {
+		return err
+	}
+	for _, sa := range states {
+		if sa.Larval {
+			continue
+		}
+		if err := b.moveState(s, m, sa.ID(), sa.Mark); err != nil {
+			return err
+		}
+	}
+	return nil
+}
