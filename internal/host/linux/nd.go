@@ -11,23 +11,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openND opens the socket that sends neighbour discovery. It makes whole IPv6
-// packets: an ordinary raw socket cannot send from the unspecified address.
+// openND opens the socket that sends neighbour discovery: whole IPv6 packets,
+// given to the link as they are. An ordinary raw socket cannot send from the
+// unspecified address, and one that takes whole packets cannot either as long as
+// the link has no address at all. Routing and IPsec policies have no say.
 func openND() (*socket, error) {
-	s, err := newSocket(unix.AF_INET6, unix.SOCK_RAW, unix.IPPROTO_RAW, "neighbour discovery")
-	if err != nil {
-		return nil, err
-	}
-	err = s.set("set up the neighbour discovery socket",
-		option{unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_LOOP, 0, false})
-	if err == nil {
-		err = s.control(bypass)
-	}
-	if err != nil {
-		s.close()
-		return nil, err
-	}
-	return s, nil
+	// Protocol 0: it receives nothing.
+	return newSocket(unix.AF_PACKET, unix.SOCK_DGRAM, 0, "neighbour discovery")
 }
 
 // bypass keeps IPsec policies away from a socket. A kernel without XFRM has none.
@@ -38,25 +28,32 @@ func bypass(fd int) error {
 	return nil
 }
 
-// sendND sends a neighbour discovery message on a link, with hop limit 255
-// (RFC 4861 §4).
-func (h *Host) sendND(ifIndex int, src, dst netip.Addr, m mobility.ICMP) error {
-	what := fmt.Sprintf("send ICMPv6 type %d to %v", m.ICMPType(), dst)
+// sendND sends a neighbour discovery message to a multicast group on a link,
+// with hop limit 255 (RFC 4861 §4).
+func (h *Host) sendND(ifIndex int, src, group netip.Addr, m mobility.ICMP) error {
+	what := fmt.Sprintf("send ICMPv6 type %d to %v", m.ICMPType(), group)
 	b := make([]byte, 40, 128)
 	b[0] = 6 << 4 // Version
 	// Payload Length below; Next Header, Hop Limit
 	b[6], b[7] = mobility.ProtoICMPv6, mobility.NDHopLimit
-	s, d := src.As16(), dst.As16()
+	s, d := src.As16(), group.As16()
 	copy(b[8:], s[:])
 	copy(b[24:], d[:])
-	b, err := mobility.AppendICMPWithChecksum(b, m, src, dst)
+	b, err := mobility.AppendICMPWithChecksum(b, m, src, group)
 	if err != nil {
 		return fmt.Errorf("linux: %s: %w", what, err)
 	}
 	binary.BigEndian.PutUint16(b[4:], uint16(len(b)-40))
-	to := sockaddr(dst, ifIndex)
-	to.ZoneId = uint32(ifIndex)
+	// On Ethernet a group is 33:33 and its last four octets (RFC 2464 §7); links
+	// without link-layer addresses do not look at it.
+	to := &unix.SockaddrLinklayer{Protocol: bigEndian16(unix.ETH_P_IPV6), Ifindex: ifIndex, Halen: 6}
+	copy(to.Addr[:], []byte{0x33, 0x33, d[12], d[13], d[14], d[15]})
 	return sending(what, h.nd.send(b, nil, to))
+}
+
+// bigEndian16 is v in network order, as struct sockaddr_ll holds the protocol.
+func bigEndian16(v uint16) uint16 {
+	return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, v))
 }
 
 // solicitRouter sends a router solicitation. It comes from the link-local

@@ -68,7 +68,8 @@ func (n *rtnl) proxies() ([]host.PutProxy, error) {
 
 // Owned implements host.Host. Besides routes, rules and proxies it lists
 // addresses, where the kernel keeps their mark (Linux 5.18). Their NoDAD, which
-// no kernel tells, is set.
+// no kernel tells, is set. Defaults are told as zero: the loopback interface,
+// the main table, the kernel's metric 1024.
 func (h *Host) Owned(ctx context.Context) ([]host.Op, error) {
 	var out []host.Op
 	addrs, err := h.dumps.addrs(0)
@@ -77,12 +78,15 @@ func (h *Host) Owned(ctx context.Context) ([]host.Op, error) {
 	}
 	for _, a := range addrs {
 		if a.proto == RouteProtocol {
+			if a.IfIndex == loopback {
+				a.IfIndex = 0
+			}
 			out = append(out, host.PutAddr{IfIndex: a.IfIndex, Prefix: a.Prefix, Home: a.Home, NoDAD: true})
 		}
 	}
 	n := len(out)
 	err = h.dumps.routes(0, RouteProtocol, func() { out = out[:n] }, func(r routeState) {
-		out = append(out, host.PutRoute{Route: r.Route})
+		out = append(out, host.PutRoute{Route: shortRoute(r.Route)})
 	})
 	if err != nil {
 		return nil, place("list routes", err)

@@ -33,6 +33,17 @@ func normalRoute(r host.Route) host.Route {
 	return r
 }
 
+// shortRoute is the other way round: defaults are zero.
+func shortRoute(r host.Route) host.Route {
+	if r.Table == unix.RT_TABLE_MAIN {
+		r.Table = 0
+	}
+	if r.Metric == defaultMetric {
+		r.Metric = 0
+	}
+	return r
+}
+
 // appendRoute appends what a route request says of r.
 func appendRoute(b []byte, r host.Route) []byte {
 	if r.Dst.Bits() > 0 {

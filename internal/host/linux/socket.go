@@ -98,7 +98,10 @@ func (s *socket) receive(buf, oob []byte) (packet, error) {
 			}
 		}
 	})
-	if err == nil {
+	switch {
+	case err != nil && !errors.Is(err, os.ErrDeadlineExceeded):
+		return packet{}, os.ErrClosed // the poller has an error of its own for that
+	case err == nil:
 		err = inner
 	}
 	if err != nil {
