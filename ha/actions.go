@@ -78,7 +78,8 @@ type KeyUp struct {
 	HomeAgent netip.Addr
 	CareOf    netip.Addr
 	Children  []Child
-	// InitialContact tells the node to drop what it had with this agent.
+	// InitialContact would tell the node to drop what it had with this agent at
+	// once. It is never set at present: payload goes on by the old children.
 	InitialContact bool
 }
 
@@ -108,7 +109,8 @@ type Record struct {
 	Home     netip.Addr
 	Identity string
 	Agent    netip.Addr // our address that the node is registered with
-	Index    uint32     // names the request ids, see protect.ReqIDsFor
+	Slot     uint32     // the place of the node in its instance; ReqIDs follow from it
+	ReqIDs   protect.ReqIDs
 	Assigned bool       // taken from the pool
 	KeysAt   netip.Addr // IKE's remote address
 	// TunnelAt is where the payload states end; it differs from CareOf while they

@@ -51,8 +51,9 @@ type Selector struct {
 type Start struct{}
 
 // Stop ends the service: what was put into the host and the kernel is taken
-// out, no node is told, the bindings are over. The last action is Stopped.
-type Stop struct{}
+// out, no node is told, the bindings are over. With Keep all stays as it is, for
+// a restart of the program that takes over. The last action is Stopped.
+type Stop struct{ Keep bool }
 
 // SetConfig replaces the configuration. Bindings stay; they are cut where a
 // home prefix became shorter-lived or went away, and dropped where the access
@@ -97,7 +98,7 @@ type Authorise struct {
 	ID          uint64
 	Identity    string       // of the peer, as Node.Identity has it
 	Conn        string       // name of the IKE connection
-	Agent       netip.Addr   // IKE's own address that the peer speaks to
+	Agent       netip.Addr   // IKE's own address that the peer speaks to; zero: the first
 	CareOf      netip.Addr   // IKE's remote address
 	Addresses   []netip.Addr // iPAddress entries of the peer's certificate
 	Local       []Selector
@@ -116,7 +117,8 @@ type KeysUp struct {
 }
 
 // KeysDown tells that an IKE SA of this home address is gone; one that the
-// machine does not know as the newest is ignored.
+// machine does not know as the newest is ignored. Its children are told apart,
+// by ChildDown, since they may outlive it.
 type KeysDown struct {
 	Home   netip.Addr
 	Handle uint64
