@@ -41,8 +41,6 @@ type Daemon struct {
 	// IKEKeyLog and ESPKeyLog are files that get the keys, for Wireshark; "": off.
 	IKEKeyLog string
 	ESPKeyLog string
-	// ReqIDBase begins the block of request ids of our own: ReqIDBlock of them.
-	ReqIDBase uint32
 	SPDHash   SPDHash
 }
 

@@ -12,8 +12,6 @@ const (
 	MaxLifetime = 65535 * 4 * time.Second
 	// MinLifetime is the shortest: one unit.
 	MinLifetime = 4 * time.Second
-	// ReqIDBlock is how many request ids follow daemon.reqid_base: two for each home address.
-	ReqIDBlock = 1 << 21
 	// maxFile bounds the size of a configuration file.
 	maxFile = 16 << 20
 )
@@ -25,7 +23,6 @@ func defaultDaemon() Daemon {
 		Control:   "/run/mip6/control",
 		StateDir:  "/run/mip6",
 		LogLevel:  "info",
-		ReqIDBase: 0x4d360000,
 	}
 }
 

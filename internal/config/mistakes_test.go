@@ -80,8 +80,8 @@ func TestMistakes(t *testing.T) {
 		{"relative path", goodMN, "[mn]\n", "daemon = { control = \"here\", state_dir = \"/x\" }\n[mn]\n", []string{
 			`1: daemon.control: expected a path that begins with /, found "here"`}},
 		{"spd hash", goodMN, "[mn]\n", "[daemon]\nspd_hash = \"0/129\"\n[mn]\n", []string{`2: daemon.spd_hash: expected "auto", "off" or two`}},
-		{"reqid block", goodMN, "[mn]\n", "[daemon]\nreqid_base = 0xfff00000\n[mn]\n", []string{
-			`2: daemon.reqid_base: expected a whole number from 1 to 4292870144, found the number 4293918720`}},
+		{"number as text", goodMN, "[mn]\n", "[ike]\nreplay_window = \"512\"\n[mn]\n", []string{
+			`2: ike.replay_window: expected a whole number from 32 to 4096, found "512"`}},
 		{"proposals", goodMN, "[mn]\n", "[ike]\nike_proposals = [\"aes128gcm16-x25519\", \"rot13\"]\nesp_proposals = []\n[mn]\n", []string{
 			`2: ike.ike_proposals[1]: expected a proposal such as "aes128gcm16-prfsha256-x25519" with a pseudo-random`,
 			`2: ike.ike_proposals[2]: expected a proposal such as "aes128gcm16-prfsha256-x25519" (unsupported algorithm: "rot13"`,

@@ -26,7 +26,6 @@ func (ld *loader) daemon(root *table, c *Config) {
 	oneOf(t, "log_level", &d.LogLevel, "debug", "info", "warn", "error")
 	t.keyLog("ike_keylog", &d.IKEKeyLog)
 	t.keyLog("esp_keylog", &d.ESPKeyLog)
-	integer(t, "reqid_base", 1, math.MaxUint32-ReqIDBlock+1, &d.ReqIDBase)
 	var hash string
 	if t.str("spd_hash", &hash) {
 		ld.spdHash(t, hash, d)
