@@ -61,6 +61,9 @@ type Retransmit struct {
 	First time.Duration // until the first repetition; doubles each time; 0: 500 ms
 	Max   time.Duration // upper bound of one wait; 0: 30 s
 	Tries int           // repetitions before the IKE SA is given up; 0: 7
+	// ProbeTries is Tries for liveness checks, whose failure may have to be seen
+	// sooner; 0: as Tries.
+	ProbeTries int
 }
 
 // IDMatch says which identities a connection accepts from the peer.
@@ -80,7 +83,7 @@ type Conn struct {
 	LocalAuth  pki.Method
 	RemoteAuth pki.Method
 
-	Authority [][]byte // SHA-1 of the public keys of trusted authorities, for CERTREQ (pki.Keyring.Authorities)
+	Authority [][]byte // for CERTREQ where RemoteAuth is Signature: pki.Keyring.Authorities(Name)
 
 	IKE []transform.Offer // best first; empty: aes128gcm16-prfsha256-x25519-ecp256, aes256gcm16-…
 	ESP []transform.Offer // best first; empty: aes128gcm16, aes256gcm16

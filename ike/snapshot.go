@@ -1,7 +1,9 @@
 package ike
 
 import (
+	"cmp"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/mip6/mip6/ike/message"
@@ -71,4 +73,59 @@ type Stats struct {
 	Hints           uint64 // unprotected notifies for our SAs, taken as a hint at most
 	RandomFailures  uint64
 	StaleTaskAnswer uint64
+}
+
+// Stats returns the counters.
+func (m *Machine) Stats() Stats {
+	s := m.stats
+	s.HalfOpen = m.halfOpen
+	return s
+}
+
+// Snapshot returns the state of all IKE SAs, ordered by handle. Orphaned
+// children come last, under an SAInfo of state "orphans" for each peer.
+func (m *Machine) Snapshot() []SAInfo {
+	var out []SAInfo
+	for _, s := range m.sas {
+		if s.state != stateGone {
+			out = append(out, s.info())
+		}
+	}
+	slices.SortFunc(out, func(a, b SAInfo) int { return cmp.Compare(a.SA, b.SA) })
+	n := len(out)
+	for k, list := range m.orphans {
+		i := SAInfo{Conn: k.conn, PeerID: k.id, State: "orphans"}
+		for _, o := range list {
+			c := o.child.info()
+			c.State = "orphan"
+			i.Children = append(i.Children, c)
+		}
+		out = append(out, i)
+	}
+	slices.SortFunc(out[n:], func(a, b SAInfo) int {
+		return cmp.Or(cmp.Compare(a.Conn, b.Conn), cmp.Compare(a.PeerID.String(), b.PeerID.String()))
+	})
+	return out
+}
+
+func (s *sa) info() SAInfo {
+	i := SAInfo{
+		SA: s.id, Conn: s.connName(), SPIi: s.spiI, SPIr: s.spiR, Initiator: s.initiator,
+		State: s.state.String(), LocalID: s.localID, PeerID: s.peer.ID, Local: s.local, Remote: s.remote,
+		Suite: s.suite, NATDetected: s.natDetected, NextSend: s.sendID, NextReceive: s.recvID,
+		Created: s.created, Established: s.established, LastHeard: s.heard, RekeyAt: s.rekeyAt,
+	}
+	if s.req != nil {
+		i.Outstanding, i.Retries = s.req.job.kind.String(), s.req.tries
+	}
+	for _, c := range s.children {
+		i.Children = append(i.Children, c.info())
+	}
+	return i
+}
+
+func (c *child) info() ChildInfo {
+	return ChildInfo{
+		Child: c.bare(), State: c.state.String(), Installed: c.installed, RekeyAt: c.rekeyAt, HardAt: c.hardAt,
+	}
 }

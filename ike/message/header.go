@@ -122,3 +122,9 @@ func Plain(h Header, ps []Body) []byte {
 	h.Next = first
 	return append(h.Append(make([]byte, 0, HeaderLen+len(chain)), HeaderLen+len(chain)), chain...)
 }
+
+// AppendSKHeader appends the generic header of an SK payload whose body has n octets.
+func AppendSKHeader(dst []byte, inner PayloadType, n int) []byte {
+	dst = append(dst, byte(inner), 0)
+	return binary.BigEndian.AppendUint16(dst, uint16(4+n))
+}

@@ -185,3 +185,19 @@ words:
 	}
 	return o, nil
 }
+
+// Wireshark is the name of the cipher in Wireshark's ikev2_decryption_table.
+func (e Encr) Wireshark() string {
+	if e.ID == AES128GCM16.ID {
+		return fmt.Sprintf("AES-GCM-%d with 16 octet ICV [RFC5282]", e.KeyBits)
+	}
+	return e.String()
+}
+
+// Wireshark is the name of the algorithm in Wireshark's ikev2_decryption_table.
+func (a Integ) Wireshark() string {
+	if a == 0 {
+		return "NONE [RFC4306]"
+	}
+	return fmt.Sprintf("integ%d", uint16(a))
+}

@@ -1,0 +1,273 @@
+package ike
+
+import (
+	"bytes"
+	"encoding/binary"
+	"net/netip"
+	"time"
+
+	"github.com/mip6/mip6/ike/message"
+	"github.com/mip6/mip6/ike/transform"
+)
+
+const protoESP = 50
+
+// childState is what a pair of child SAs is in.
+type childState uint8
+
+const (
+	childUp       childState = iota
+	childRekeying            // our rekey of it is under way
+	childReplaced            // the other side rekeyed it and is to delete it
+	childDeleting            // our Delete of it is queued or under way
+)
+
+func (s childState) String() string {
+	return [...]string{"installed", "rekeying", "replaced", "deleting"}[s]
+}
+
+// child is a pair of child SAs that is installed.
+type child struct {
+	Child     // without keys
+	suite     transform.Suite
+	state     childState
+	installed time.Time
+	rekeyAt   time.Time
+	hardAt    time.Time
+	low       []byte // lower nonce of the exchange that made it
+	// heir is the pair by which the peer rekeyed this one, as long as it is here.
+	heir *child
+}
+
+// pending is a pair of child SAs in negotiation, on either side.
+type pending struct {
+	req       uint64
+	initiator bool
+	want      ChildWant
+	mode      Mode   // as agreed
+	old       *child // that this pair rekeys
+	retries   int
+	spiIn     uint32
+	spiOut    uint32
+	ni, nr    []byte
+	ke        *transform.Private
+	shared    []byte
+	offers    []transform.Offer
+	suite     transform.Suite
+	answer    message.Proposal // as responder
+	child     *child           // while it is being installed
+}
+
+// addresses are those of the SAs: in transport mode the ones of the selectors,
+// which need not be IKE's (RFC 4877 §4.4), in tunnel mode IKE's.
+func addresses(s *sa, mode Mode, local, remote []message.Selector) (l, r netip.Addr, proxy bool) {
+	l, r = s.local.Addr(), s.remote.Addr()
+	if mode != Transport {
+		return l, r, false
+	}
+	if len(local) > 0 && local[0].Start == local[0].End {
+		l = local[0].Start
+	}
+	if len(remote) > 0 && remote[0].Start == remote[0].End {
+		r = remote[0].Start
+	}
+	return l, r, l != s.local.Addr() || r != s.remote.Addr()
+}
+
+// outline is a child as far as it is known before its keys.
+func (m *Machine) outline(s *sa, p *pending) Child {
+	l, r, proxy := addresses(s, p.mode, p.want.Local, p.want.Remote)
+	return Child{
+		SA: s.id, Conn: s.connName(), Peer: s.peer.ID, Name: p.want.Name, Initiator: p.initiator,
+		Mode: p.mode, Proxy: proxy, ReqID: p.want.ReqID, SPIIn: p.spiIn, SPIOut: p.spiOut,
+		LocalAddr: l, RemoteAddr: r, Local: p.want.Local, Remote: p.want.Remote,
+		Encr: p.suite.Encr, Integ: p.suite.Integ, ESN: p.suite.ESN,
+	}
+}
+
+// bare is the child without keys, for every action but Install.
+func (c *child) bare() Child {
+	b := c.Child
+	b.KeyIn, b.KeyOut, b.AuthIn, b.AuthOut = nil, nil, nil, nil
+	return b
+}
+
+// install derives the keys and asks for the pair to be put in.
+func (m *Machine) install(s *sa, who side, p *pending) {
+	k, err := s.suite.PRF.ChildKeys(s.keys.D, p.suite, p.shared, p.ni, p.nr)
+	if err != nil {
+		m.installed(s, who, Installed{Err: err})
+		return
+	}
+	c := &child{Child: m.outline(s, p), suite: p.suite, low: lower(p.ni, p.nr)}
+	c.KeyOut, c.AuthOut, c.KeyIn, c.AuthIn = k.EncI, k.AuthI, k.EncR, k.AuthR
+	if !p.initiator {
+		c.KeyOut, c.AuthOut, c.KeyIn, c.AuthIn = k.EncR, k.AuthR, k.EncI, k.AuthI
+	}
+	c.Soft = m.jittered(s.conn.ChildRekey, s.conn.Jitter)
+	c.Hard = s.conn.ChildHard
+	p.child = c
+	var replaces []uint32
+	if p.old != nil {
+		replaces = append(replaces, p.old.SPIIn)
+	}
+	for _, o := range m.orphans[s.key()] {
+		if o.child.Name == c.Name {
+			replaces = append(replaces, o.child.SPIIn)
+		}
+	}
+	id := m.newTask(s, who, c.bare())
+	m.emit(Install{ID: id, Child: c.Child, Replaces: replaces})
+	c.Child = c.bare() // the keys are not kept
+}
+
+func lower(a, b []byte) []byte {
+	if bytes.Compare(a, b) <= 0 {
+		return a
+	}
+	return b
+}
+
+// adopt takes an installed pair into the IKE SA and tells the owner.
+func (m *Machine) adopt(s *sa, p *pending, c *child) {
+	c.installed = m.now
+	c.rekeyAt, c.hardAt = m.now.Add(c.Soft), m.now.Add(c.Hard)
+	s.children = append(s.children, c)
+	m.index(s, c)
+	m.stats.Children++
+	m.stats.ChildrenMade++
+	if p.old == nil || p.old.heir == nil && s.bySPIIn(p.old.SPIIn) != p.old {
+		m.emit(ChildUp{Req: p.req, Child: c.bare()})
+	} else {
+		m.stats.ChildRekeys++
+		m.emit(ChildRekeyed{OldSPIIn: p.old.SPIIn, Child: c.bare()})
+		m.supersede(s, p, c)
+	}
+	m.dropOrphans(s.key(), c.Name, ReasonReplaced)
+	m.schedule(s)
+}
+
+// supersede decides who deletes what after a rekey. When both sides rekeyed at
+// once there are two new pairs: the one of the exchange with the lowest nonce
+// is deleted by its maker, the old pair by the maker of the other (§2.8.1).
+func (m *Machine) supersede(s *sa, p *pending, c *child) {
+	old := p.old
+	if !p.initiator {
+		old.heir = c
+		if old.state == childUp {
+			old.state, old.rekeyAt = childReplaced, time.Time{}
+		}
+		return
+	}
+	present := s.bySPIIn(old.SPIIn) == old // else the peer deleted it meanwhile
+	if h := old.heir; h != nil && s.bySPIIn(h.SPIIn) == h {
+		if bytes.Compare(c.low, h.low) < 0 {
+			old.state = childReplaced
+			m.emit(ChildRekeyed{OldSPIIn: c.SPIIn, Child: h.bare()})
+			m.deleteChild(s, c)
+			return
+		}
+		h.state, h.rekeyAt = childReplaced, time.Time{}
+	}
+	if present {
+		m.deleteChild(s, old)
+	}
+}
+
+// deleteChild queues the Delete of a pair that has a successor.
+func (m *Machine) deleteChild(s *sa, c *child) {
+	c.state, c.rekeyAt = childDeleting, time.Time{}
+	m.enqueue(s, job{kind: jobDeleteChild, spi: c.SPIIn})
+}
+
+// closeChild ends a pair that has no successor: out of the kernel at once, and
+// the peer is told.
+func (m *Machine) closeChild(s *sa, c *child, why Reason) {
+	if c == nil {
+		return
+	}
+	tell := c.state != childDeleting && s.state == stateUp
+	m.removeChild(s, c, why)
+	if tell {
+		m.enqueue(s, job{kind: jobDeleteChild, spi: c.SPIIn})
+	}
+	m.schedule(s)
+}
+
+// removeChild takes a pair out. One that was rekeyed goes without ChildDown.
+func (m *Machine) removeChild(s *sa, c *child, why Reason) {
+	for i, x := range s.children {
+		if x == c {
+			s.children = append(s.children[:i:i], s.children[i+1:]...)
+			break
+		}
+	}
+	m.unindex(s, c)
+	m.stats.Children--
+	m.emit(Uninstall{c.bare()})
+	if c.state == childUp || c.state == childRekeying && c.heir == nil {
+		m.emit(ChildDown{Child: c.bare(), Reason: why})
+	}
+}
+
+func (m *Machine) index(s *sa, c *child) {
+	for _, spi := range []uint32{c.SPIIn, c.SPIOut} {
+		m.spis[spi] = append(m.spis[spi], s.id)
+	}
+}
+
+func (m *Machine) unindex(s *sa, c *child) {
+	for _, spi := range []uint32{c.SPIIn, c.SPIOut} {
+		if list := without(m.spis[spi], s.id); len(list) > 0 {
+			m.spis[spi] = list
+		} else {
+			delete(m.spis, spi)
+		}
+	}
+}
+
+// without returns a list with the first occurrence of v taken out.
+func without[T comparable](list []T, v T) []T {
+	for i, x := range list {
+		if x == v {
+			return append(list[:i:i], list[i+1:]...)
+		}
+	}
+	return list
+}
+
+// expire follows the kernel's alarm about one of our SAs.
+func (m *Machine) expire(e Expire) {
+	for _, id := range append([]SAID(nil), m.spis[e.SPI]...) {
+		s := m.sas[id]
+		if s == nil {
+			continue
+		}
+		c := s.bySPIIn(e.SPI)
+		if c == nil || c.LocalAddr != e.Dst {
+			if c = s.bySPIOut(e.SPI); c == nil || c.RemoteAddr != e.Dst {
+				continue
+			}
+		}
+		if e.Hard {
+			m.closeChild(s, c, ReasonExpired)
+		} else {
+			m.rekeyChild(s, c)
+		}
+		m.schedule(s)
+	}
+}
+
+// rekeyChild starts the rekey of a pair, once.
+func (m *Machine) rekeyChild(s *sa, c *child) {
+	if c == nil {
+		return
+	}
+	c.rekeyAt = time.Time{}
+	if c.state != childUp || s.state != stateUp {
+		return
+	}
+	m.enqueue(s, job{kind: jobRekeyChild, spi: c.SPIIn})
+}
+
+func spiBytes(spi uint32) []byte { return binary.BigEndian.AppendUint32(nil, spi) }

@@ -1,0 +1,243 @@
+package ike
+
+import (
+	"encoding/binary"
+	"errors"
+
+	"github.com/mip6/mip6/ike/message"
+	"github.com/mip6/mip6/ike/transform"
+)
+
+// createRequest takes the peer's CREATE_CHILD_SA.
+func (m *Machine) createRequest(s *sa) {
+	p := s.inb.p
+	if len(p.SA) == 0 || p.Nonce == nil {
+		m.badRequest(s, "CREATE_CHILD_SA without SA or nonce")
+		return
+	}
+	if p.SA[0].Protocol == message.ProtoIKE {
+		m.rekeySARequest(s)
+		return
+	}
+	if p.TSi == nil || p.TSr == nil {
+		m.badRequest(s, "CREATE_CHILD_SA without selectors")
+		return
+	}
+	if s.state != stateUp || s.req != nil && s.req.job.kind == jobRekeySA {
+		m.replyNotify(s, message.TemporaryFailure, nil) // §2.25.2
+		return
+	}
+	n := p.Notify(message.RekeySA)
+	if n == nil {
+		m.considerChild(s, s.conn.ESP)
+		return
+	}
+	m.rekeyRequest(s, n)
+}
+
+// rekeyRequest takes the peer's rekey of a pair. It keeps what was authorised.
+func (m *Machine) rekeyRequest(s *sa, n *message.Notify) {
+	spi, ok := n.ChildSPI()
+	var old *child
+	if ok && n.Protocol == message.ProtoESP {
+		old = s.bySPIOut(spi)
+	}
+	if old == nil {
+		m.reply(s, []message.Body{message.Notify{
+			Protocol: n.Protocol, SPI: n.SPI, Type: message.ChildSANotFound,
+		}.Body()})
+		return
+	}
+	// §2.25.1: one that we are closing, or that has a successor already.
+	if old.state == childDeleting || old.state == childReplaced {
+		m.replyNotify(s, message.TemporaryFailure, nil)
+		return
+	}
+	p := s.inb.p
+	pend, t := m.choose(s, s.conn.ESP)
+	if pend == nil {
+		m.refuseWith(s, t, "no ESP proposal of the peer is acceptable")
+		return
+	}
+	// §2.9.2: a rekey must not be narrower than what it replaces.
+	if !message.Covers(p.TSi, old.Remote) || !message.Covers(p.TSr, old.Local) {
+		m.refuseChild(s, message.TSUnacceptable, "a rekey with narrower selectors")
+		return
+	}
+	pend.old = old
+	pend.want = ChildWant{Name: old.Name, Mode: old.Mode, ReqID: old.ReqID, Local: old.Local, Remote: old.Remote}
+	pend.mode = old.Mode
+	if (p.Notify(message.UseTransportMode) != nil) != (old.Mode == Transport) {
+		m.refuseChild(s, message.NoProposalChosen, "a rekey in another mode")
+		return
+	}
+	m.allocate(s, theirs, pend)
+}
+
+// refusal that choose reports beside its notify.
+type refusal struct {
+	notify message.NotifyType
+	data   []byte
+}
+
+// choose picks a proposal for the child of the request under way and makes our
+// part of its key exchange.
+func (m *Machine) choose(s *sa, offers []transform.Offer) (*pending, refusal) {
+	in := s.inb
+	p := in.p
+	var prefer transform.KE
+	if p.KE != nil {
+		prefer = transform.KE(p.KE.Group)
+	}
+	c, err := transform.Choose(offers, p.SA, message.ProtoESP, prefer)
+	if err != nil {
+		return nil, refusal{notify: message.NoProposalChosen}
+	}
+	pend := &pending{suite: c.Suite, answer: c.Proposal, spiOut: binary.BigEndian.Uint32(c.Proposal.SPI)}
+	if pend.spiOut == 0 {
+		return nil, refusal{notify: message.NoProposalChosen}
+	}
+	if in.exchange == authExchange {
+		pend.ni, pend.nr = s.ni, s.nr
+		in.pend = pend
+		return pend, refusal{}
+	}
+	if g := c.Suite.KE; g != transform.KENone {
+		if p.KE == nil || prefer != g || !g.CheckPublic(p.KE.Data) {
+			m.stats.InvalidKE++
+			return nil, refusal{message.InvalidKEPayload, binary.BigEndian.AppendUint16(nil, uint16(g))}
+		}
+		if pend.ke, err = g.Generate(m.rand); err == nil {
+			pend.shared, err = pend.ke.Shared(p.KE.Data)
+		}
+		if err != nil {
+			return nil, refusal{notify: message.InvalidSyntax}
+		}
+	}
+	pend.ni, pend.nr = append([]byte(nil), p.Nonce...), make([]byte, nonceLen)
+	if !m.random(pend.nr) {
+		return nil, refusal{notify: message.TemporaryFailure}
+	}
+	in.pend = pend
+	return pend, refusal{}
+}
+
+// considerChild asks the owner of the policy about the child of the request.
+func (m *Machine) considerChild(s *sa, offers []transform.Offer) {
+	in := s.inb
+	p := in.p
+	pend, t := m.choose(s, offers)
+	if pend == nil {
+		m.refuseWith(s, t, "no ESP proposal of the peer is acceptable")
+		return
+	}
+	if len(p.TSi) == 0 || len(p.TSr) == 0 {
+		m.refuseChild(s, message.TSUnacceptable, "no selector of a known type")
+		return
+	}
+	a := Authorise{
+		ID: m.newTask(s, theirs, Child{}), SA: s.id, Conn: s.connName(), Peer: s.peer,
+		LocalAddr: s.local, RemoteAddr: s.remote, Local: p.TSr, Remote: p.TSi,
+		Transport: p.Notify(message.UseTransportMode) != nil,
+	}
+	if p.CP != nil && p.CP.Type == message.CFGRequest {
+		a.CFGRequest = clone(p.CP.Attributes)
+		if a.CFGRequest == nil {
+			a.CFGRequest = []message.Attribute{}
+		}
+	}
+	m.emit(a)
+}
+
+// authorised goes on with the owner's decision.
+func (m *Machine) authorised(s *sa, e Authorised) {
+	in := s.inb
+	p, pend := in.p, in.pend
+	asked := p.Notify(message.UseTransportMode) != nil
+	if e.Mode == 0 {
+		e.Mode = Tunnel
+		if asked {
+			e.Mode = Transport
+		}
+	}
+	switch {
+	case e.Err != nil:
+		m.refuseChild(s, notifyOf(e.Err), e.Err.Error())
+		return
+	case len(e.Local) == 0 || len(e.Remote) == 0 || !message.Covers(p.TSr, e.Local) || !message.Covers(p.TSi, e.Remote):
+		m.refuseChild(s, message.TSUnacceptable, "authorised selectors are not within the proposed ones")
+		return
+	case e.Mode == Transport && !asked:
+		m.refuseChild(s, message.NoProposalChosen, "transport mode is wanted here, but was not asked for")
+		return
+	}
+	in.cfgReply = e.CFGReply
+	pend.mode = e.Mode
+	pend.want = ChildWant{Name: e.Name, Mode: e.Mode, ReqID: e.ReqID, Local: e.Local, Remote: e.Remote}
+	m.allocate(s, theirs, pend)
+}
+
+func notifyOf(err error) message.NotifyType {
+	switch {
+	case errors.Is(err, ErrTSUnacceptable):
+		return message.TSUnacceptable
+	case errors.Is(err, ErrFailedCPRequired):
+		return message.FailedCPRequired
+	case errors.Is(err, ErrAddressFailure):
+		return message.InternalAddressFailure
+	case errors.Is(err, ErrUseAssignedHoA):
+		return message.UseAssignedHoA
+	}
+	return message.NoProposalChosen
+}
+
+// refuseChild refuses the child of the peer's request. The IKE SA stands; in
+// IKE_AUTH it is set up without a child (§2.21.2).
+func (m *Machine) refuseChild(s *sa, t message.NotifyType, why string) {
+	m.refuseWith(s, refusal{notify: t}, why)
+}
+
+func (m *Machine) refuseWith(s *sa, t refusal, why string) {
+	in := s.inb
+	if t.notify != message.InvalidKEPayload {
+		m.emit(ChildRefused{
+			SA: s.id, Conn: s.connName(), Peer: s.peer.ID, Notify: t.notify, Reason: why,
+			Local: in.p.TSr, Remote: in.p.TSi,
+		})
+	}
+	m.abandon(s, in.pend)
+	in.pend = nil
+	if in.exchange != authExchange {
+		m.replyNotify(s, t.notify, t.data)
+		return
+	}
+	in.refusal = t.notify
+	if s.state == stateUp {
+		m.authReply(s, nil)
+		return
+	}
+	m.prove(s, theirs)
+}
+
+// answerBodies is our part of a child, as responder.
+func (p *pending) answerBodies() []message.Body {
+	a := p.answer
+	a.SPI = spiBytes(p.spiIn)
+	ps := []message.Body{message.SABody([]message.Proposal{a})}
+	if p.mode == Transport {
+		ps = append(ps, message.Notify{Type: message.UseTransportMode}.Body())
+	}
+	return append(ps, message.TSBody(message.TypeTSi, p.want.Remote), message.TSBody(message.TypeTSr, p.want.Local))
+}
+
+// childReply answers CREATE_CHILD_SA now that our inbound SA is in (§2.8).
+func (m *Machine) childReply(s *sa, p *pending, c *child) {
+	a := p.answerBodies()
+	ps := []message.Body{a[0], {Type: message.TypeNonce, Data: p.nr}}
+	if p.ke != nil {
+		ps = append(ps, message.KE{Group: uint16(p.suite.KE), Data: p.ke.Public()}.Body())
+	}
+	m.reply(s, append(ps, a[1:]...))
+	m.adopt(s, p, c)
+	m.pump(s)
+}

@@ -1,0 +1,140 @@
+package ike
+
+import (
+	"slices"
+
+	"github.com/mip6/mip6/ike/message"
+)
+
+// informRequest answers an INFORMATIONAL request: every one gets an answer (§1.4).
+func (m *Machine) informRequest(s *sa) {
+	p := s.inb.p
+	for _, d := range p.Deletes {
+		if d.Protocol == message.ProtoIKE {
+			m.reply(s, nil)
+			m.end(s, ReasonDeleted, false)
+			return
+		}
+	}
+	if p.Notify(message.AuthenticationFailed) != nil {
+		// The initiator does not accept our proof; for it there is no IKE SA (§2.21.2).
+		m.stats.AuthFailures++
+		m.reply(s, nil)
+		m.emit(Refused{
+			SA: s.id, Conn: s.connName(), Peer: s.peer.ID, Local: s.local, Remote: s.remote, ByPeer: true,
+			Notify: message.AuthenticationFailed, Reason: "the peer does not accept our authentication",
+		})
+		m.end(s, ReasonRefused, false)
+		return
+	}
+	var answer []uint32
+	for _, d := range p.Deletes {
+		if d.Protocol != message.ProtoESP {
+			continue
+		}
+		for _, spi := range d.SPIs {
+			c := s.bySPIOut(spi)
+			if c == nil {
+				continue
+			}
+			// §1.4.1: where both sides delete at once, the answer names nothing.
+			if c.state != childDeleting {
+				answer = append(answer, c.SPIIn)
+			}
+			m.removeChild(s, c, ReasonDeleted)
+		}
+	}
+	var ps []message.Body
+	if len(answer) > 0 {
+		ps = append(ps, message.Delete{Protocol: message.ProtoESP, SPIs: answer}.Body())
+	}
+	m.reply(s, ps)
+	m.pump(s)
+}
+
+// close ends an IKE SA by the owner's wish.
+func (m *Machine) close(e Close) {
+	s := m.sas[e.SA]
+	if s == nil || s.state == stateGone {
+		return
+	}
+	if e.Silent {
+		why := ReasonDiscarded
+		if s.first != nil {
+			m.refuse(s, false, 0, string(why))
+			return
+		}
+		m.end(s, why, e.KeepChildren)
+		return
+	}
+	if s.state != stateUp {
+		if s.first != nil {
+			m.refuse(s, false, 0, string(ReasonClosed))
+		}
+		return
+	}
+	m.finishWith(s, ReasonClosed)
+}
+
+// finishWith takes the children and the IKE SA down here, and tells the peer by
+// a Delete of the IKE SA, which closes all of it over there (§1.4.1).
+func (m *Machine) finishWith(s *sa, why Reason) {
+	m.dropWork(s, string(why))
+	for _, c := range slices.Clone(s.children) {
+		m.removeChild(s, c, why)
+	}
+	m.leave(s)
+	m.emit(SADown{SA: s.id, Conn: s.connName(), Peer: s.peer.ID, Reason: why})
+	s.state = stateClosing
+	if s.req != nil && s.req.data != nil && !s.req.answered {
+		// The window is one: the Delete follows the answer to what is under way.
+		s.req.pend = nil
+		m.schedule(s)
+		return
+	}
+	m.start(s, job{kind: jobDeleteSA})
+	m.schedule(s)
+}
+
+// moved gives the IKE SA new endpoints (the K bit, RFC 6275 §10.3.1).
+func (m *Machine) moved(e Moved) {
+	s := m.sas[e.SA]
+	if s == nil || s.state == stateGone {
+		return
+	}
+	local, remote := s.local, s.remote
+	if e.Local.IsValid() {
+		local = e.Local
+	}
+	if e.Remote.IsValid() {
+		remote = e.Remote
+	}
+	if local == s.local && remote == s.remote {
+		return
+	}
+	m.stats.Moves++
+	for _, c := range s.children {
+		if c.Mode != Tunnel {
+			continue
+		}
+		if c.LocalAddr == s.local.Addr() {
+			c.LocalAddr = local.Addr()
+		}
+		if c.RemoteAddr == s.remote.Addr() {
+			c.RemoteAddr = remote.Addr()
+		}
+	}
+	// An answer that is still being worked on leaves from and to the new addresses.
+	if s.inb != nil {
+		if s.inb.local == s.local {
+			s.inb.local = local
+		}
+		if s.inb.remote == s.remote {
+			s.inb.remote = remote
+		}
+	}
+	s.local, s.remote = local, remote
+	if s.successor != nil {
+		s.successor.local, s.successor.remote = local, remote
+	}
+}
