@@ -64,11 +64,12 @@ func run() int {
 
 // serve runs the daemon until SIGTERM or SIGINT; a second signal ends it at once.
 func serve(cfg *config.Config) int {
-	log, err := telemetry.Logger(os.Stderr, cfg.Daemon.LogLevel)
+	level, err := telemetry.Level(cfg.Daemon.LogLevel)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "mip6d:", err)
 		return exitUsage
 	}
+	log, _ := telemetry.Logger(os.Stderr, level)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	context.AfterFunc(ctx, stop) // the next signal has its ordinary effect

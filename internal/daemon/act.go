@@ -1,0 +1,137 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+
+	"github.com/mip6/mip6/ike"
+	"github.com/mip6/mip6/internal/couple"
+	"github.com/mip6/mip6/internal/host"
+	"github.com/mip6/mip6/xfrm"
+)
+
+// do carries out what the machines want. It runs on the loop and must not block:
+// what takes time goes to an executor and comes back as an event.
+func (d *daemon) do(acts []couple.Action) {
+	for _, a := range acts {
+		switch a := a.(type) {
+		case couple.Xfrm:
+			d.work.do(a.Key, func() { d.doXfrm(a) })
+		case couple.Host:
+			d.work.do(a.Key, func() { d.doHost(a) })
+		case couple.AllocSPI:
+			d.work.do(a.Key, func() {
+				spi, err := d.backend.AllocSPI(context.Background(), a.Want)
+				d.loop.Post(couple.SPIDone{Token: a.Token, SPI: spi, Err: err})
+			})
+		case couple.ProbeDAD:
+			d.apart(func() { d.doDAD(a) })
+		case couple.IKE:
+			d.doIKE(a.Action)
+		case couple.SaveMN:
+			d.check("save to the ledger", d.journal.saveMN(a.Record))
+		case couple.SaveHA:
+			d.check("save to the ledger", d.journal.saveHA(a.Record))
+		case couple.Forget:
+			d.check("save to the ledger", d.journal.forget(a.Key, a.HA))
+		case couple.Note:
+			d.note(a)
+		case couple.Stopped:
+			close(d.stopped)
+		}
+	}
+}
+
+// apart runs a job beside all others.
+func (d *daemon) apart(job func()) {
+	d.nextJob++
+	d.aside.do(d.nextJob, job)
+}
+
+func (d *daemon) check(what string, err error) {
+	if err != nil {
+		d.log.Error(what, "error", err)
+	}
+}
+
+func (d *daemon) doXfrm(a couple.Xfrm) {
+	d.logKeys(a.Ops)
+	errs := make([]error, len(a.Ops))
+	if err := d.journal.write(xfrmChanges(a.Ops)); err != nil {
+		// What the ledger does not know must not be put into the host: nobody would
+		// find it after a crash.
+		for i := range errs {
+			errs[i] = err
+		}
+	} else {
+		errs = d.backend.Apply(context.Background(), a.Ops)
+	}
+	for i, err := range errs {
+		if err != nil {
+			d.log.Warn("IPsec databases", "home", a.Key, "operation", opText(a.Ops[i]), "error", err)
+		}
+	}
+	if a.Token.Owner != couple.Nobody {
+		d.loop.Post(couple.Done{Token: a.Token, Kind: couple.XfrmDone, Errs: errs})
+	}
+}
+
+func (d *daemon) doHost(a couple.Host) {
+	errs := make([]error, len(a.Ops))
+	if err := d.journal.write(hostChanges(a.Ops)); err != nil {
+		for i := range errs {
+			errs[i] = err
+		}
+	} else {
+		errs = d.host.Apply(context.Background(), a.Ops)
+	}
+	for i, err := range errs {
+		if err != nil {
+			d.log.Warn("host", "home", a.Key, "operation", hostOpText(a.Ops[i]), "error", err)
+		}
+	}
+	if a.Token.Owner != couple.Nobody {
+		d.loop.Post(couple.Done{Token: a.Token, Kind: couple.HostDone, Errs: errs})
+	}
+}
+
+func (d *daemon) doDAD(a couple.ProbeDAD) {
+	err := d.host.ProbeDAD(context.Background(), a.IfIndex, a.Addr)
+	done := couple.DADDone{Token: a.Token, Duplicate: errors.Is(err, host.ErrDuplicate)}
+	if !done.Duplicate {
+		done.Err = err
+	}
+	d.loop.Post(done)
+}
+
+// doIKE does what the IKE machine cannot: it sends, and has others think.
+func (d *daemon) doIKE(a ike.Action) {
+	switch a := a.(type) {
+	case ike.Send:
+		d.history.sentIKE()
+		if err := d.udp.Write(a.Data, a.Local, a.Remote); err != nil {
+			d.log.Debug("IKE message not sent", "local", a.Local, "remote", a.Remote, "error", err)
+		}
+	case ike.Prove:
+		d.apart(func() {
+			p, err := d.keys.Prove(a.Request)
+			d.loop.Post(couple.FromIKE{Event: ike.Proved{ID: a.ID, Proof: p, Err: err}})
+		})
+	case ike.VerifyPeer:
+		d.apart(func() {
+			p, err := d.keys.Verify(a.Request)
+			d.loop.Post(couple.FromIKE{Event: ike.PeerVerified{ID: a.ID, Peer: p, Err: err}})
+		})
+	case ike.Keys:
+		d.keylog.ikeSA(a)
+	}
+}
+
+// logKeys gives the keys of new SAs to the key log, where there is one.
+func (d *daemon) logKeys(ops []xfrm.Op) {
+	for _, op := range ops {
+		if p, ok := op.(xfrm.PutSA); ok && len(p.SA.AEAD.Key) > 0 {
+			d.keylog.espSA(uint32(p.SA.SPI), p.SA.AEAD.Key)
+		}
+	}
+}

@@ -1,0 +1,266 @@
+// Package daemon is mip6d: it owns the loop of the machines, the executors that
+// carry out what they decide, the watchers that tell them what happens, and the
+// orderly beginning and end. It holds no protocol and no translation.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"runtime/debug"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/mip6/mip6/internal/config"
+	"github.com/mip6/mip6/internal/control"
+	"github.com/mip6/mip6/internal/couple"
+	"github.com/mip6/mip6/internal/host/linux"
+	"github.com/mip6/mip6/internal/ledger"
+	"github.com/mip6/mip6/internal/loop"
+	"github.com/mip6/mip6/xfrm"
+	"github.com/mip6/mip6/xfrm/kernel"
+)
+
+// Version is the program's version as the Go toolchain recorded it.
+func Version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		return info.Main.Version
+	}
+	return version
+}
+
+const version = "0.1.0-dev"
+
+// executors is how many keys may be worked on at once.
+const executors = 16
+
+// stopLimit bounds the orderly end as a whole.
+const stopLimit = 6 * time.Second
+
+// daemon is one running mip6d.
+type daemon struct {
+	cfg     *config.Config
+	log     *slog.Logger
+	started time.Time
+
+	journal     *journal
+	host        *linux.Host
+	backend     *kernel.Backend
+	spd         *kernel.Thresholds // as found, to be restored; nil: left alone
+	control     *control.Server
+	orderly     bool // everything was taken down
+	statAtStart map[string]uint64
+	udp         *linux.IKESocket
+	keylog      *keyLog
+	*machines
+
+	loop    *loop.Loop[couple.Event, couple.Action]
+	work    *serial[netip.Addr] // changes of one home address, in order
+	aside   *serial[uint64]     // signatures, probes: each on its own
+	nextJob uint64
+	history *history
+	stopped chan struct{} // the machines have taken everything down
+}
+
+// Run starts the daemon and serves until ctx ends; then it takes down what it
+// put into the host. It returns nil after an orderly end.
+func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
+	d := &daemon{cfg: cfg, log: log, started: time.Now(), stopped: make(chan struct{}),
+		work: newSerial[netip.Addr](executors), aside: newSerial[uint64](executors),
+		history: &history{}, statAtStart: statsNow()}
+	rec, err := d.open()
+	if err != nil {
+		return errors.Join(err, d.close())
+	}
+	err = d.serve(ctx, rec)
+	return errors.Join(err, d.close())
+}
+
+// open takes everything that the daemon needs of the host, the ledger first: a
+// second daemon must not get further.
+func (d *daemon) open() (rec ledger.Recovered, err error) {
+	if d.journal, rec, err = openJournal(d.cfg.Daemon.StateDir); err != nil {
+		return rec, err
+	}
+	if d.keylog, err = openKeyLog(d.cfg.Daemon.IKEKeyLog, d.cfg.Daemon.ESPKeyLog, d.log); err != nil {
+		return rec, err
+	}
+	if err = d.openBackend(rec); err != nil {
+		return rec, err
+	}
+	opts := linux.Options{OnSysctl: func(s linux.Sysctl) error {
+		return d.journal.write([]ledger.Change{ledger.Sysctl(s.Key, s.Found)})
+	}}
+	if !rec.Rebooted {
+		for _, r := range rec.Records {
+			if r.Kind == ledger.KindSysctl {
+				opts.Sysctls = append(opts.Sysctls, linux.Sysctl{Key: r.Key, Found: string(r.Value)})
+			}
+		}
+	}
+	if d.host, err = linux.Open(opts); err != nil {
+		return rec, err
+	}
+	if d.udp, err = linux.ListenIKE(linux.IKEOptions{Port: d.cfg.IKE.Port}); err != nil {
+		return rec, err
+	}
+	if d.control, err = control.Listen(d.cfg.Daemon.Control, d.cfg.Daemon.ControlGroup, d.log); err != nil {
+		return rec, err
+	}
+	d.machines, err = build(d.cfg, d.backend.Caps(), d.started)
+	return rec, err
+}
+
+// openBackend chooses the data plane. So far there is one.
+func (d *daemon) openBackend(rec ledger.Recovered) (err error) {
+	if d.backend, err = kernel.Open(kernel.Options{}); err != nil {
+		return err
+	}
+	caps := d.backend.Caps()
+	if !caps.ESP6 || !caps.MIP6 || !caps.Migrate {
+		return fmt.Errorf("the kernel lacks what Mobile IPv6 needs: %s (mip6ctl doctor says what to do)", missing(caps))
+	}
+	d.log.Info("data plane", "name", caps.Name, "why", "the kernel has ESP, Mobile IPv6 headers and MIGRATE",
+		"migrate_state", caps.MigrateState, "inbound_types", caps.InboundTypes)
+	return d.setThresholds(rec)
+}
+
+// setThresholds makes the kernel hash policies as ours are shaped, and writes down what was there:
+// after a crash that is what the ledger has, not what is found.
+func (d *daemon) setThresholds(rec ledger.Recovered) error {
+	hash := d.cfg.Daemon.SPDHash
+	if !hash.Set {
+		return nil
+	}
+	ctx := context.Background()
+	found, err := d.backend.Thresholds(ctx)
+	if err != nil {
+		return err
+	}
+	for _, r := range rec.Records {
+		if r.Kind == ledger.KindSPD && !rec.Rebooted {
+			t, err := r.SPD()
+			if err != nil {
+				return err
+			}
+			found = kernel.Thresholds{Local: t.Local6, Remote: t.Remote6}
+		}
+	}
+	if err := d.journal.write([]ledger.Change{ledger.SPD(ledger.SPDThresholds{Local6: found.Local, Remote6: found.Remote})}); err != nil {
+		return err
+	}
+	d.spd = &found
+	return d.backend.SetThresholds(ctx, kernel.Thresholds{Local: hash.Local, Remote: hash.Remote})
+}
+
+func missing(caps xfrm.Caps) string {
+	s := ""
+	for _, m := range caps.Missing {
+		if s != "" {
+			s += ", "
+		}
+		s += m.Feature
+	}
+	return s
+}
+
+// serve runs everything under one group until ctx ends and the machines have stopped.
+func (d *daemon) serve(ctx context.Context, rec ledger.Recovered) error {
+	mnRecs, haRecs, err := records(rec)
+	if err != nil {
+		return err
+	}
+	d.loop = loop.New[couple.Event, couple.Action](d.node, d.do)
+	// The service ends in two steps: the machines stop, then what feeds them does.
+	inner, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	g, inner := errgroup.WithContext(inner)
+	run := func(name string, f func(context.Context) error) {
+		g.Go(func() error {
+			if err := f(inner); err != nil && inner.Err() == nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			return nil
+		})
+	}
+	run("loop", func(ctx context.Context) error { return d.loop.Run(ctx) })
+	run("xfrm", func(ctx context.Context) error { return d.backend.Watch(ctx, d.onXfrm) })
+	run("host", func(ctx context.Context) error { return d.host.Watch(ctx, d.onHost) })
+	run("ike", d.readIKE)
+	run("control", func(ctx context.Context) error { return d.control.Serve(ctx, &handler{d}) })
+	d.loop.Post(couple.Start{MN: mnRecs, HA: haRecs, SAs: d.ownSAs(inner)})
+	run("clean-up", d.cleanLeftOvers)
+	d.log.Info("mip6d is running", "version", Version(), "roles", d.roles(), "config", d.cfg.File,
+		"recovered", len(mnRecs)+len(haRecs))
+
+	select {
+	case <-ctx.Done():
+		d.log.Info("stopping: taking down what was put up")
+		d.loop.Post(couple.Stop{})
+		d.awaitStop(inner)
+	case <-inner.Done(): // one of the tasks failed; the host is left as it was found all the same
+		d.log.Error("a task failed; stopping")
+	}
+	cancel()
+	d.udp.Close()
+	err = g.Wait()
+	d.work.wait()
+	d.aside.wait()
+	if err := d.undoRest(); err != nil {
+		return err
+	}
+	d.orderly = err == nil
+	return err
+}
+
+func (d *daemon) awaitStop(ctx context.Context) {
+	limit := time.NewTimer(stopLimit)
+	defer limit.Stop()
+	select {
+	case <-d.stopped:
+	case <-ctx.Done():
+	case <-limit.C:
+		d.log.Warn("the orderly end took too long")
+	}
+}
+
+func (d *daemon) roles() []string {
+	var out []string
+	if d.cfg.MN != nil {
+		out = append(out, "mn")
+	}
+	if d.cfg.HA != nil {
+		out = append(out, "ha")
+	}
+	return out
+}
+
+// close gives back what open took, in the opposite order.
+func (d *daemon) close() error {
+	var errs []error
+	if d.udp != nil {
+		d.udp.Close()
+	}
+	if d.host != nil {
+		errs = append(errs, d.host.Close())
+	}
+	if d.backend != nil {
+		if d.spd != nil {
+			errs = append(errs, d.backend.SetThresholds(context.Background(), *d.spd))
+		}
+		errs = append(errs, d.backend.Close())
+	}
+	if d.control != nil {
+		d.control.Close()
+	}
+	if d.keylog != nil {
+		d.keylog.close()
+	}
+	if d.journal != nil {
+		errs = append(errs, d.journal.close(d.orderly && errors.Join(errs...) == nil))
+	}
+	return errors.Join(errs...)
+}

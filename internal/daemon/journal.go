@@ -1,0 +1,190 @@
+package daemon
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"github.com/mip6/mip6/ha"
+	"github.com/mip6/mip6/internal/control"
+	"github.com/mip6/mip6/internal/host"
+	"github.com/mip6/mip6/internal/ledger"
+	"github.com/mip6/mip6/mn"
+	"github.com/mip6/mip6/xfrm"
+)
+
+// journal lets several executors write to the ledger, which belongs to one
+// goroutine at a time, and knows what an earlier run left there.
+type journal struct {
+	mu  sync.Mutex
+	l   *ledger.Ledger
+	old map[string]ledger.Record // of an earlier run, not put again since
+	// order of old: later records rest on earlier ones.
+	order     []string
+	recovered int
+	err       error // of the last write
+}
+
+// openJournal takes the state directory. What it finds from before a reboot is
+// of no use but for the bindings.
+func openJournal(dir string) (*journal, ledger.Recovered, error) {
+	l, rec, err := ledger.Open(dir)
+	if err != nil {
+		return nil, rec, err
+	}
+	j := &journal{l: l, old: make(map[string]ledger.Record), recovered: len(rec.Records)}
+	var gone []ledger.Change
+	for _, r := range rec.Records {
+		switch r.Kind {
+		case ledger.KindSA, ledger.KindPolicy, ledger.KindHost, ledger.KindSysctl, ledger.KindSPD:
+			if rec.Rebooted {
+				gone = append(gone, ledger.Change{Kind: r.Kind, Key: r.Key, Del: true})
+				continue
+			}
+			k := oldKey(r.Kind, r.Key)
+			j.old[k] = r
+			j.order = append(j.order, k)
+		}
+	}
+	if err := l.Batch(gone); err != nil {
+		l.Close()
+		return nil, rec, err
+	}
+	return j, rec, nil
+}
+
+func oldKey(k ledger.Kind, key string) string { return fmt.Sprintf("%d %s", k, key) }
+
+// write puts changes in before they are carried out.
+func (j *journal) write(changes []ledger.Change) error {
+	if len(changes) == 0 {
+		return nil
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, c := range changes {
+		delete(j.old, oldKey(c.Kind, c.Key)) // it is ours again
+	}
+	j.err = j.l.Batch(changes)
+	return j.err
+}
+
+func xfrmChanges(ops []xfrm.Op) []ledger.Change {
+	var out []ledger.Change
+	for _, op := range ops {
+		out = append(out, ledger.FromXfrm(op)...)
+	}
+	return out
+}
+
+func hostChanges(ops []host.Op) []ledger.Change {
+	var out []ledger.Change
+	for _, op := range ops {
+		out = append(out, ledger.FromHost(op)...)
+	}
+	return out
+}
+
+func (j *journal) saveMN(r mn.Record) error {
+	return j.save(ledger.KindNode, r.Home, r)
+}
+
+func (j *journal) saveHA(r ha.Record) error {
+	return j.save(ledger.KindBinding, r.Home, r)
+}
+
+func (j *journal) save(k ledger.Kind, home netip.Addr, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return j.write([]ledger.Change{{Kind: k, Key: home.String(), Value: b}})
+}
+
+func (j *journal) forget(home netip.Addr, agent bool) error {
+	k := ledger.KindNode
+	if agent {
+		k = ledger.KindBinding
+	}
+	return j.write([]ledger.Change{{Kind: k, Key: home.String(), Del: true}})
+}
+
+// leftPolicies and leftStates are the objects of an earlier run that nobody has
+// put again; leftHost the operations that undo the others, the last put first.
+func (j *journal) left() (policies []xfrm.PolicyID, states []xfrm.ID, undo []host.Op) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, k := range slices.Backward(j.order) {
+		r, ok := j.old[k]
+		if !ok {
+			continue
+		}
+		switch r.Kind {
+		case ledger.KindPolicy:
+			if id, err := r.Policy(); err == nil {
+				policies = append(policies, id)
+			}
+		case ledger.KindSA:
+			if s, err := r.State(); err == nil {
+				states = append(states, s.ID)
+			}
+		case ledger.KindHost:
+			if op, err := r.Undo(); err == nil {
+				undo = append(undo, op)
+			}
+		}
+	}
+	return policies, states, undo
+}
+
+// all is what stands in the ledger now, to be undone at the end.
+func (j *journal) all() ([]ledger.Record, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.l.Records()
+}
+
+// records decodes what the roles had saved.
+func records(rec ledger.Recovered) (mns []mn.Record, has []ha.Record, err error) {
+	for _, r := range rec.Records {
+		switch r.Kind {
+		case ledger.KindNode:
+			var v mn.Record
+			if err := json.Unmarshal(r.Value, &v); err != nil {
+				return nil, nil, fmt.Errorf("ledger: node %s: %w", r.Key, err)
+			}
+			mns = append(mns, v)
+		case ledger.KindBinding:
+			var v ha.Record
+			if err := json.Unmarshal(r.Value, &v); err != nil {
+				return nil, nil, fmt.Errorf("ledger: binding %s: %w", r.Key, err)
+			}
+			has = append(has, v)
+		}
+	}
+	return mns, has, nil
+}
+
+// close ends the journal. After an orderly end nothing is left to know.
+func (j *journal) close(clean bool) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if clean {
+		return j.l.Clean()
+	}
+	return j.l.Close()
+}
+
+// info is what status tells of the ledger.
+func (j *journal) info() *control.LedgerInfo {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	i := &control.LedgerInfo{Dir: j.l.Dir(), Records: j.l.Len(), Bytes: j.l.Size(), Recovered: j.recovered}
+	if err := errors.Join(j.err, j.l.CompactErr()); err != nil {
+		i.Error = err.Error()
+	}
+	return i
+}

@@ -1,0 +1,181 @@
+package daemon
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/mip6/mip6/ha"
+	"github.com/mip6/mip6/ike"
+	"github.com/mip6/mip6/ike/message"
+	"github.com/mip6/mip6/ike/pki"
+	"github.com/mip6/mip6/internal/config"
+	"github.com/mip6/mip6/internal/couple"
+	"github.com/mip6/mip6/mn"
+	"github.com/mip6/mip6/mobility/protect"
+	"github.com/mip6/mip6/xfrm"
+)
+
+// machines are the machines that a configuration asks for, coupled.
+type machines struct {
+	node *couple.Node
+	ike  *ike.Machine
+	mns  []*mn.Machine
+	ha   *ha.Machine
+	keys *pki.Keyring
+}
+
+// build makes the machines. now is when the lifetimes of home prefixes begin.
+func build(cfg *config.Config, caps xfrm.Caps, now time.Time) (*machines, error) {
+	keys, err := keyring(cfg)
+	if err != nil {
+		return nil, err
+	}
+	ms := &machines{keys: keys, ike: ike.New(ikeConfig(cfg, keys), rand.Reader)}
+	cc := couple.Config{IKE: ms.ike, Port: cfg.IKE.Port, ReplayWindow: cfg.IKE.ReplayWindow}
+	if cfg.MN != nil {
+		m, err := mnMachine(cfg.MN, caps)
+		if err != nil {
+			return nil, err
+		}
+		ms.mns = append(ms.mns, m.Machine)
+		cc.MNs = append(cc.MNs, m)
+	}
+	if cfg.HA != nil {
+		if cc.HA, err = haMachine(cfg, caps, now); err != nil {
+			return nil, err
+		}
+		ms.ha = cc.HA.Machine
+	}
+	ms.node = couple.New(cc)
+	return ms, nil
+}
+
+// mnMachine makes the machine of the mobile node's home address.
+func mnMachine(c *config.MN, caps xfrm.Caps) (couple.MN, error) {
+	ids := protect.ReqIDsFor(protect.Node, 0)
+	mc := mn.Config{
+		Home: c.HomeAddress, HomeAgent: c.HomeAgent, Interfaces: c.Interfaces,
+		Lifetime: c.Lifetime, NoKeyMobility: !c.KeyMobility, ReqIDs: ids,
+		Table: c.Table, RulePriority: c.Priority, DAD: dadMode(c.DAD),
+		InitialBindackFirstReg: c.Timers.FirstBindAck, InitialBindack: c.Timers.BindAck,
+		MaxBindack: c.Timers.MaxBindAck, Grace: c.Timers.Grace,
+	}
+	if err := mc.Validate(); err != nil {
+		return couple.MN{}, err
+	}
+	return couple.MN{
+		Machine: mn.New(mc, caps, rand.Reader),
+		Home:    c.HomeAddress.Addr(), HomeAgent: c.HomeAgent, Conn: c.Peer,
+		Children: []mn.Child{
+			{Kind: mn.ChildMH, ReqID: ids.MH, Mode: xfrm.Transport},
+			{Kind: mn.ChildPayload, ReqID: ids.Payload, Mode: xfrm.Tunnel},
+		},
+	}, nil
+}
+
+func dadMode(d config.DAD) mn.DADMode {
+	switch d {
+	case config.DADOff:
+		return mn.DADOff
+	case config.DADOptimistic:
+		return mn.DADOptimistic
+	}
+	return mn.DADNormal
+}
+
+// haMachine makes the home agent's machine.
+func haMachine(cfg *config.Config, caps xfrm.Caps, now time.Time) (*couple.HA, error) {
+	c := cfg.HA
+	link, err := net.InterfaceByName(c.HomeLink)
+	if err != nil {
+		return nil, fmt.Errorf("home link %s: there is no such interface", c.HomeLink)
+	}
+	hc := ha.Config{
+		Caps:           caps,
+		Agents:         []netip.Addr{c.Address},
+		HomeLink:       ha.HomeLink{Name: c.HomeLink, Index: link.Index},
+		AnyCertificate: c.HomeAddressFrom == config.FromCertificate,
+		MaxBindings:    c.MaxBindings, MaxLifetime: c.MaxLifetime, RefreshAdvice: c.RefreshAdvice,
+		RefuseK: !c.KeyMobility, NoDAD: c.DAD == config.DADOff, Forwarding: true,
+	}
+	for _, p := range c.HomePrefixes {
+		hc.Prefixes = append(hc.Prefixes, ha.HomePrefix{Prefix: p.Prefix,
+			ValidUntil: until(now, p.Valid), PreferredUntil: until(now, p.Preferred)})
+	}
+	for _, n := range c.Nodes {
+		hc.Nodes = append(hc.Nodes, ha.Node{Identity: n.Identity.String(), Home: n.HomeAddress})
+	}
+	for _, id := range c.Deny {
+		hc.Nodes = append(hc.Nodes, ha.Node{Identity: id.String(), Deny: true})
+	}
+	if c.HomeAddressFrom == config.FromPool {
+		hc.Pool = []netip.Prefix{c.Pool.Prefix}
+	}
+	if err := hc.Validate(); err != nil {
+		return nil, err
+	}
+	var seed [8]byte
+	if _, err := rand.Read(seed[:]); err != nil {
+		return nil, err
+	}
+	m, err := ha.New(hc, binary.BigEndian.Uint64(seed[:]))
+	if err != nil {
+		return nil, err
+	}
+	return &couple.HA{Machine: m, Agents: hc.Agents, Conns: c.Peers, Conn: connFor(cfg)}, nil
+}
+
+// until is the end of a lifetime; the zero time where it has none.
+func until(now time.Time, d time.Duration) time.Time {
+	if d == config.Infinite {
+		return time.Time{}
+	}
+	return now.Add(d)
+}
+
+// connFor finds the connection that an identity comes in by: one that names it
+// goes before a template.
+func connFor(cfg *config.Config) func(message.Identity) (string, bool) {
+	return func(id message.Identity) (string, bool) {
+		template := ""
+		for _, name := range cfg.HA.Peers {
+			p, ok := cfg.Peer(name)
+			if !ok {
+				continue
+			}
+			for _, r := range p.RemoteID {
+				if r.Fold() == id.Fold() {
+					return name, true
+				}
+			}
+			if p.Any && template == "" {
+				template = name
+			}
+		}
+		return template, template != ""
+	}
+}
+
+// ikeConfig is the configuration of the IKE machine.
+func ikeConfig(cfg *config.Config, keys *pki.Keyring) ike.Config {
+	c := cfg.IKE
+	out := ike.Config{
+		CookieThreshold: c.CookieThreshold, HalfOpenMax: c.HalfOpenMax,
+		HalfOpenPerSource: c.HalfOpenPerSource, HalfOpenTimeout: c.HalfOpenTimeout,
+		Retransmit: ike.Retransmit{First: c.RetransmitFirst, Max: c.RetransmitMax, Tries: c.RetransmitTries},
+		KeyLog:     cfg.Daemon.IKEKeyLog != "",
+	}
+	for _, p := range cfg.Peers {
+		out.Conns = append(out.Conns, ike.Conn{
+			Name: p.Name, LocalID: p.LocalID, RemoteID: ike.IDMatch{Exact: p.RemoteID, Any: p.Any},
+			LocalAuth: p.LocalAuth, RemoteAuth: p.RemoteAuth, Authority: keys.Authorities(p.Name),
+			IKE: p.IKEProposals, ESP: p.ESPProposals, DPD: p.DPD, Jitter: c.Jitter,
+			IKERekey: p.IKERekey, IKEHard: p.IKEHard, ChildRekey: p.ChildRekey, ChildHard: p.ChildHard,
+		})
+	}
+	return out
+}

@@ -1,0 +1,56 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"net"
+
+	"github.com/mip6/mip6/ike"
+	"github.com/mip6/mip6/internal/couple"
+	"github.com/mip6/mip6/internal/host"
+	"github.com/mip6/mip6/xfrm"
+)
+
+// maxDatagram is the longest UDP payload; IKE messages are shorter by far.
+const maxDatagram = 65535
+
+// readIKE feeds the IKE machine until the socket is closed.
+func (d *daemon) readIKE(ctx context.Context) error {
+	context.AfterFunc(ctx, func() { d.udp.Close() })
+	buf := make([]byte, maxDatagram)
+	for {
+		n, local, remote, _, err := d.udp.Read(buf)
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) {
+				return nil
+			}
+			return err
+		}
+		// The queue keeps it; the next message gets the buffer.
+		data := append([]byte(nil), buf[:n]...)
+		d.loop.Offer(couple.FromIKE{Event: ike.Datagram{Local: local, Remote: remote, Data: data}})
+	}
+}
+
+// onXfrm takes what the databases tell. What strangers' packets can cause is bounded.
+func (d *daemon) onXfrm(ev xfrm.Event) {
+	switch e := ev.(type) {
+	case xfrm.Acquire, xfrm.Report:
+		d.loop.Offer(couple.FromXfrm{Event: ev})
+	case xfrm.Lost:
+		d.log.Warn("events of the IPsec databases were lost; comparing", "error", e.Err)
+		d.apart(d.reconcile)
+	default:
+		d.loop.Post(couple.FromXfrm{Event: ev})
+	}
+}
+
+// onHost takes what the host tells. A Mobility Header comes from the network.
+func (d *daemon) onHost(ev host.Event) {
+	switch ev.(type) {
+	case host.MHReceived, host.ICMPError, host.RouterSeen:
+		d.loop.Offer(couple.FromHost{Event: ev})
+	default:
+		d.loop.Post(couple.FromHost{Event: ev})
+	}
+}
