@@ -1,0 +1,380 @@
+package ike
+
+import (
+	"container/heap"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/netip"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/mip6/mip6/ike/message"
+	"github.com/mip6/mip6/ike/pki"
+	"github.com/mip6/mip6/ike/transform"
+)
+
+// world drives machines by virtual time: packets and task answers are events of
+// one heap, and chance comes from a seed. Nothing sleeps.
+type world struct {
+	t     testing.TB
+	now   time.Time
+	seq   int
+	queue eventHeap
+	nodes []*node
+	chance
+	loss, dup float64
+	delay     time.Duration
+	jitter    time.Duration
+	taskDelay time.Duration
+	sent      []Send // every datagram, in order
+	lossFree  bool
+	drop      func(from *node, s Send) bool // extra: true drops
+}
+
+type chance struct{ r *rand.Rand }
+
+type node struct {
+	w       *world
+	name    string
+	m       *Machine
+	addrs   []netip.Addr
+	keys    *pki.Keyring
+	kernel  map[uint32]Child // by inbound SPI, installed
+	larval  map[uint32]bool
+	nextSPI uint32
+	log     []Action // all but Send and tasks
+	deny    func(Authorise) error
+	narrow  func(Authorise) Authorised
+	failSPI bool
+	failIn  bool
+	hold    bool // tasks are not answered
+	held    []Event
+}
+
+type simEvent struct {
+	at  time.Time
+	seq int
+	to  *node
+	ev  Event
+}
+
+type eventHeap []simEvent
+
+func (h eventHeap) Len() int { return len(h) }
+func (h eventHeap) Less(i, j int) bool {
+	if h[i].at.Equal(h[j].at) {
+		return h[i].seq < h[j].seq
+	}
+	return h[i].at.Before(h[j].at)
+}
+func (h eventHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *eventHeap) Push(x any)   { *h = append(*h, x.(simEvent)) }
+func (h *eventHeap) Pop() any {
+	old := *h
+	e := old[len(old)-1]
+	*h = old[:len(old)-1]
+	return e
+}
+
+// seeded is a deterministic random source.
+func seeded(seed uint64) io.Reader {
+	var k [32]byte
+	k[0], k[1], k[2] = byte(seed), byte(seed>>8), byte(seed>>16)
+	return rand.NewChaCha8(k)
+}
+
+func newWorld(t testing.TB, seed uint64) *world {
+	return &world{
+		t: t, now: time.Unix(1_800_000_000, 0), chance: chance{rand.New(rand.NewPCG(seed, 1))},
+		delay: 10 * time.Millisecond, taskDelay: time.Millisecond,
+	}
+}
+
+func (w *world) post(at time.Time, to *node, ev Event) {
+	w.seq++
+	heap.Push(&w.queue, simEvent{at, w.seq, to, ev})
+}
+
+func (w *world) node(name string, cfg Config, keys *pki.Keyring, addrs ...string) *node {
+	n := &node{w: w, name: name, keys: keys, kernel: map[uint32]Child{}, larval: map[uint32]bool{}}
+	for _, a := range addrs {
+		n.addrs = append(n.addrs, netip.MustParseAddr(a))
+	}
+	if err := cfg.Validate(); err != nil {
+		w.t.Fatal(err)
+	}
+	n.nextSPI = uint32(len(w.nodes)+1) << 24
+	n.m = New(cfg, seeded(uint64(len(w.nodes)+1)*1000+w.r.Uint64N(1000)))
+	w.nodes = append(w.nodes, n)
+	return n
+}
+
+// step gives a node one event and carries its actions out.
+func (n *node) step(ev Event) { n.do(n.m.Step(n.w.now, ev, nil)) }
+
+func (n *node) do(actions []Action) {
+	w := n.w
+	for _, a := range actions {
+		if ev := n.task(a); ev != nil {
+			if n.hold {
+				n.held = append(n.held, ev)
+			} else {
+				w.post(w.now.Add(w.taskDelay), n, ev)
+			}
+			continue
+		}
+		switch a := a.(type) {
+		case Send:
+			w.send(n, a)
+		case Uninstall:
+			if !n.larval[a.Child.SPIIn] && n.kernel[a.Child.SPIIn].SPIIn == 0 {
+				w.t.Errorf("%s: uninstall of SPI %#x that is not there", n.name, a.Child.SPIIn)
+			}
+			if c, ok := n.kernel[a.Child.SPIIn]; ok && c.SPIOut != a.Child.SPIOut {
+				w.t.Errorf("%s: uninstall of %#x/%#x, installed is %#x", n.name, a.Child.SPIIn, a.Child.SPIOut, c.SPIOut)
+			}
+			delete(n.larval, a.Child.SPIIn)
+			delete(n.kernel, a.Child.SPIIn)
+			n.log = append(n.log, a)
+		default:
+			n.log = append(n.log, a)
+		}
+	}
+}
+
+// task does what an executor would do for a waiting task.
+func (n *node) task(a Action) Event {
+	switch a := a.(type) {
+	case Prove:
+		p, err := n.keys.Prove(a.Request)
+		return Proved{a.ID, p, err}
+	case VerifyPeer:
+		p, err := n.keys.Verify(a.Request)
+		return PeerVerified{a.ID, p, err}
+	case Authorise:
+		n.log = append(n.log, a)
+		if n.deny != nil {
+			if err := n.deny(a); err != nil {
+				return Authorised{ID: a.ID, Err: err}
+			}
+		}
+		if n.narrow != nil {
+			r := n.narrow(a)
+			r.ID = a.ID
+			return r
+		}
+		name := "payload"
+		if a.Transport {
+			name = "mh"
+		}
+		return Authorised{ID: a.ID, Name: name, ReqID: 7, Local: a.Local, Remote: a.Remote}
+	case AllocSPI:
+		if n.failSPI {
+			return SPIAllocated{ID: a.ID, Err: errors.New("no memory")}
+		}
+		n.nextSPI++
+		n.larval[n.nextSPI] = true
+		return SPIAllocated{ID: a.ID, SPI: n.nextSPI}
+	case Install:
+		if n.failIn {
+			return Installed{ID: a.ID, Err: errors.New("no such algorithm")}
+		}
+		if !n.larval[a.Child.SPIIn] && n.kernel[a.Child.SPIIn].SPIIn == 0 {
+			n.w.t.Errorf("%s: install of SPI %#x that was not allocated", n.name, a.Child.SPIIn)
+		}
+		delete(n.larval, a.Child.SPIIn)
+		n.kernel[a.Child.SPIIn] = a.Child
+		return Installed{ID: a.ID}
+	}
+	return nil
+}
+
+func (w *world) send(from *node, s Send) {
+	w.sent = append(w.sent, s)
+	if w.drop != nil && w.drop(from, s) {
+		return
+	}
+	if w.r.Float64() < w.loss {
+		return
+	}
+	copies := 1
+	if w.r.Float64() < w.dup {
+		copies = 2
+	}
+	for range copies {
+		d := w.delay
+		if w.jitter > 0 {
+			d += time.Duration(w.r.Int64N(int64(w.jitter)))
+		}
+		for _, to := range w.nodes {
+			if slices.Contains(to.addrs, s.Remote.Addr()) {
+				w.post(w.now.Add(d), to, Datagram{Local: s.Remote, Remote: s.Local, Data: slices.Clone(s.Data)})
+			}
+		}
+	}
+}
+
+// run lets time pass until nothing is due before the end, or until is true.
+func (w *world) run(d time.Duration, until func() bool) bool {
+	end := w.now.Add(d)
+	for steps := 0; ; steps++ {
+		if steps > 200000 {
+			w.t.Fatal("the world does not come to rest")
+		}
+		if until != nil && until() {
+			return true
+		}
+		var next time.Time
+		var who *node
+		for _, n := range w.nodes {
+			if at := n.m.Deadline(); !at.IsZero() && (next.IsZero() || at.Before(next)) {
+				next, who = at, n
+			}
+		}
+		if len(w.queue) > 0 && (next.IsZero() || !w.queue[0].at.After(next)) {
+			if w.queue[0].at.After(end) {
+				break
+			}
+			e := heap.Pop(&w.queue).(simEvent)
+			if e.at.After(w.now) {
+				w.now = e.at
+			}
+			e.to.step(e.ev)
+			continue
+		}
+		if next.IsZero() || next.After(end) {
+			break
+		}
+		if next.After(w.now) {
+			w.now = next
+		}
+		before := next
+		who.do(who.m.Tick(w.now, nil))
+		if at := who.m.Deadline(); at.Equal(before) && at.Before(w.now) {
+			w.t.Fatalf("%s: a deadline in the past stays", who.name)
+		}
+	}
+	w.now = end
+	return until == nil || until()
+}
+
+// find returns the actions of one kind that a node has logged.
+func find[T Action](n *node) []T {
+	var out []T
+	for _, a := range n.log {
+		if v, ok := a.(T); ok {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+// one returns the only action of its kind.
+func one[T Action](n *node) T {
+	n.w.t.Helper()
+	list := find[T](n)
+	if len(list) != 1 {
+		var zero T
+		n.w.t.Fatalf("%s: %d times %T, want 1; log %s", n.name, len(list), zero, n.dump())
+	}
+	return list[0]
+}
+
+func (n *node) dump() string {
+	var s string
+	for _, a := range n.log {
+		s += fmt.Sprintf("\n  %T %+v", a, a)
+	}
+	return s
+}
+
+// agree checks that both kernels hold mirrored pairs, count of them.
+func agree(t testing.TB, a, b *node, count int) {
+	t.Helper()
+	if len(a.kernel) != count || len(b.kernel) != count {
+		t.Fatalf("children: %s has %d, %s has %d, want %d%s%s", a.name, len(a.kernel), b.name, len(b.kernel), count, a.dump(), b.dump())
+	}
+	if len(a.larval)+len(b.larval) != 0 {
+		t.Fatalf("larval SAs left: %v %v", a.larval, b.larval)
+	}
+	for spi, c := range a.kernel {
+		d, ok := b.kernel[c.SPIOut]
+		if !ok {
+			t.Fatalf("%#x: no pair %#x at %s", spi, c.SPIOut, b.name)
+		}
+		if d.SPIOut != c.SPIIn || !reflect.DeepEqual(c.KeyIn, d.KeyOut) || !reflect.DeepEqual(c.KeyOut, d.KeyIn) ||
+			len(c.KeyIn) == 0 || c.Mode != d.Mode || c.LocalAddr != d.RemoteAddr || c.RemoteAddr != d.LocalAddr ||
+			!reflect.DeepEqual(c.Local, d.Remote) || !reflect.DeepEqual(c.Remote, d.Local) || c.Encr != d.Encr {
+			t.Fatalf("pairs differ:\n%+v\n%+v", c, d)
+		}
+	}
+}
+
+const (
+	coa1 = "2001:db8:1::10"
+	coa2 = "2001:db8:2::10"
+	haA  = "2001:db8::1"
+	hoaA = "2001:db8::100"
+)
+
+func ap(s string) netip.AddrPort { return netip.AddrPortFrom(netip.MustParseAddr(s), 500) }
+
+func pfx(s string, proto uint8) []message.Selector {
+	return []message.Selector{message.PrefixSelector(netip.MustParsePrefix(s), proto)}
+}
+
+func mhWant() ChildWant {
+	return ChildWant{Name: "mh", Mode: Transport, ReqID: 1, Local: pfx(hoaA+"/128", 135), Remote: pfx(haA+"/128", 135)}
+}
+
+func payloadWant() ChildWant {
+	return ChildWant{Name: "payload", Mode: Tunnel, ReqID: 2, Local: pfx(hoaA+"/128", 0), Remote: pfx("::/0", 0)}
+}
+
+var mnID, haID = message.FQDN("mn.example.org"), message.FQDN("ha.example.org")
+
+func pskRing(t testing.TB, local, peer message.Identity, key string) *pki.Keyring {
+	t.Helper()
+	k, err := pki.NewKeyring([]pki.Credentials{{Conn: "mip6", Secrets: []pki.Secret{{Local: local, Peer: peer, Key: []byte(key)}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+func mnConn() Conn {
+	return Conn{Name: "mip6", LocalID: mnID, RemoteID: IDMatch{Exact: []message.Identity{haID}}, LocalAuth: pki.PSK, RemoteAuth: pki.PSK}
+}
+
+func haConn() Conn {
+	return Conn{Name: "mip6", LocalID: haID, RemoteID: IDMatch{Any: true}, LocalAuth: pki.PSK, RemoteAuth: pki.PSK}
+}
+
+type setup struct {
+	mnCfg, haCfg Config
+	mnKey, haKey *pki.Keyring
+	want         []ChildWant
+}
+
+// pair is a mobile node and a home agent that share a key.
+func pair(t testing.TB, seed uint64, change func(*setup)) (*world, *node, *node) {
+	w := newWorld(t, seed)
+	s := setup{mnCfg: Config{Conns: []Conn{mnConn()}}, haCfg: Config{Conns: []Conn{haConn()}}}
+	s.mnKey, s.haKey = pskRing(t, mnID, haID, "a secret of both"), pskRing(t, haID, mnID, "a secret of both")
+	if change != nil {
+		change(&s)
+	}
+	mn := w.node("mn", s.mnCfg, s.mnKey, coa1, coa2)
+	ha := w.node("ha", s.haCfg, s.haKey, haA)
+	return w, mn, ha
+}
+
+func (n *node) initiate(wants ...ChildWant) {
+	n.step(Initiate{Req: 42, Conn: "mip6", Local: ap(coa1), Remote: ap(haA), Children: wants})
+}
+
+var _ = transform.X25519
