@@ -94,10 +94,8 @@ func (h *Host) startProbe(key probeKey, p *probe) error {
 	d := &h.prober
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	select {
-	case <-h.closed:
-		return ErrClosed
-	default:
+	if err := h.open(); err != nil {
+		return err
 	}
 	if d.sock == nil {
 		err := h.ns.do(func() (err error) {

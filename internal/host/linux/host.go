@@ -73,14 +73,14 @@ func Open(o Options) (*Host, error) {
 		prober:  prober{probes: map[probeKey][]*probe{}, groups: map[probeKey]int{}},
 		closed:  make(chan struct{}),
 	}
-	if err := h.open(); err != nil {
+	if err := h.openSockets(); err != nil {
 		h.release()
 		return nil, err
 	}
 	return h, nil
 }
 
-func (h *Host) open() (err error) {
+func (h *Host) openSockets() (err error) {
 	if h.ns, err = currentNamespace(); err != nil {
 		return place("open the network namespace", err)
 	}
@@ -134,12 +134,12 @@ func (h *Host) Stats() *Stats { return &h.stats }
 // Addresses, routes, rules and proxies stay: their owner deletes them.
 func (h *Host) Close() error {
 	h.closeOnce.Do(func() {
-		if !h.opts.KeepSysctls {
-			h.closeErr = h.restoreSysctls()
-		}
 		h.prober.mu.Lock()
 		close(h.closed)
 		h.prober.mu.Unlock()
+		if !h.opts.KeepSysctls {
+			h.closeErr = h.restoreSysctls()
+		}
 		h.release()
 	})
 	return h.closeErr
@@ -169,14 +169,21 @@ func (h *Host) Apply(ctx context.Context, ops []host.Op) []error {
 		if errs[i] = ctx.Err(); errs[i] != nil {
 			continue
 		}
-		select {
-		case <-h.closed:
-			errs[i] = ErrClosed
-		default:
+		if errs[i] = h.open(); errs[i] == nil {
 			errs[i] = h.apply(op)
 		}
 	}
 	return errs
+}
+
+// open is ErrClosed once Close was called.
+func (h *Host) open() error {
+	select {
+	case <-h.closed:
+		return ErrClosed
+	default:
+		return nil
+	}
 }
 
 func (h *Host) apply(op host.Op) error {

@@ -312,3 +312,5 @@ func dropCaps() error {
 	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	return unix.Capset(&hdr, &make([]unix.CapUserData, 2)[0])
 }
+
+func deadline() time.Time { return time.Now().Add(patience) }

@@ -78,10 +78,6 @@ type packet struct {
 }
 
 // receive waits for one packet.
-//
-// A raw socket tells a bad checksum as EAGAIN although more packets may wait,
-// and the runtime's poller is edge-triggered: so look before waiting, else one
-// bad packet would hold up those behind it.
 func (s *socket) receive(buf, oob []byte) (packet, error) {
 	var n, oobn, flags int
 	var from unix.Sockaddr
@@ -89,12 +85,8 @@ func (s *socket) receive(buf, oob []byte) (packet, error) {
 	err := s.rc.Read(func(fd uintptr) bool {
 		for {
 			n, oobn, flags, from, inner = unix.Recvmsg(int(fd), buf, oob, 0)
-			switch {
-			case inner == unix.EINTR:
-			case inner != unix.EAGAIN:
-				return true
-			case !readable(int(fd)):
-				return false
+			if inner != unix.EINTR {
+				return inner != unix.EAGAIN
 			}
 		}
 	})
@@ -108,12 +100,6 @@ func (s *socket) receive(buf, oob []byte) (packet, error) {
 		return packet{}, err
 	}
 	return packet{data: buf[:n], oob: oob[:oobn], flags: flags, from: from}, nil
-}
-
-func readable(fd int) bool {
-	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-	n, err := unix.Poll(p, 0)
-	return err == nil && n == 1 && p[0].Revents&unix.POLLIN != 0
 }
 
 // send sends without waiting: EAGAIN is an answer here, as XFRM gives it too.

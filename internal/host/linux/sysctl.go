@@ -48,6 +48,9 @@ func (h *Host) setSysctl(o host.SetSysctl) error {
 	s := &h.sysctls
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := h.open(); err != nil {
+		return err // what is set after the restoring would stay
+	}
 	return h.ns.do(func() error {
 		b, err := os.ReadFile(p)
 		if err != nil {

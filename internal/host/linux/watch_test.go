@@ -69,12 +69,12 @@ func flap(t *testing.T, n *space) {
 func TestWatchBridgePort(t *testing.T) {
 	a, b := pair(t)
 	up(t, a, b)
-	if out, err := a.run("ip link add br type bridge"); err != nil {
+	if out, err := a.run("ip link add bridge0 type bridge"); err != nil {
 		t.Skipf("the kernel has no bridges: %s", out)
 	}
 	l := watch(t, a.open(Options{}))
 	wait(l, "a is up", linkIs("va", true))
-	a.ip("link set va master br")
+	a.ip("link set va master bridge0")
 	a.ip("link set va nomaster")
 	a.ip("link set va mtu 1400")
 	wait(l, "the MTU", func(e host.LinkChanged) bool {
