@@ -30,7 +30,9 @@ type IKESocket struct {
 	conn *net.UDPConn
 	port uint16
 	oob  [128]byte // of the one reader
-	pool sync.Pool // control messages to send
+
+	mu  sync.Mutex
+	out []byte // control message of the one writer
 }
 
 // ListenIKE opens a socket in the network namespace of the calling thread. The
@@ -56,9 +58,7 @@ func ListenIKE(o IKEOptions) (*IKESocket, error) {
 	case err != nil:
 		return nil, place(fmt.Sprintf("listen on UDP port %d", o.Port), err)
 	}
-	s := &IKESocket{conn: pc.(*net.UDPConn), port: o.Port}
-	s.pool.New = func() any { b := make([]byte, 0, pktInfoSpace); return &b }
-	return s, nil
+	return &IKESocket{conn: pc.(*net.UDPConn), port: o.Port, out: make([]byte, 0, pktInfoSpace)}, nil
 }
 
 func (o IKEOptions) setUp(fd int) error {
@@ -114,15 +114,13 @@ func (s *IKESocket) Read(buf []byte) (n int, local, remote netip.AddrPort, ifInd
 
 // Write sends data from local's address; its port is that of the socket. An
 // invalid local leaves the choice to the kernel. A link-local remote needs its
-// interface as zone. It may be called by several goroutines, and does not
-// wait long: IKE retransmits.
+// interface as zone. Several goroutines may call it.
 func (s *IKESocket) Write(data []byte, local, remote netip.AddrPort) error {
-	b := s.pool.Get().(*[]byte)
-	defer s.pool.Put(b)
-	oob := (*b)[:0]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	oob := s.out[:0]
 	if local.Addr().IsValid() && !local.Addr().IsUnspecified() {
 		oob = appendPktInfo(oob, local.Addr(), 0)
-		*b = oob
 	}
 	_, _, err := s.conn.WriteMsgUDPAddrPort(data, oob, remote)
 	if err == nil {
