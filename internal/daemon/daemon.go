@@ -17,6 +17,7 @@ import (
 	"github.com/mip6/mip6/internal/config"
 	"github.com/mip6/mip6/internal/control"
 	"github.com/mip6/mip6/internal/couple"
+	"github.com/mip6/mip6/internal/doctor"
 	"github.com/mip6/mip6/internal/host/linux"
 	"github.com/mip6/mip6/internal/ledger"
 	"github.com/mip6/mip6/internal/loop"
@@ -51,8 +52,8 @@ type daemon struct {
 	backend     *kernel.Backend
 	spd         *kernel.Thresholds // as found, to be restored; nil: left alone
 	control     *control.Server
-	orderly     bool // everything was taken down
-	statAtStart map[string]uint64
+	orderly     bool                  // everything was taken down
+	statAtStart []control.XfrmCounter // of the kernel, when this daemon started
 	udp         *linux.IKESocket
 	keylog      *keyLog
 	*machines
@@ -70,7 +71,8 @@ type daemon struct {
 func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	d := &daemon{cfg: cfg, log: log, started: time.Now(), stopped: make(chan struct{}),
 		work: newSerial[netip.Addr](executors), aside: newSerial[uint64](executors),
-		history: &history{}, statAtStart: statsNow()}
+		history: &history{}}
+	d.statAtStart, _ = doctor.XfrmStat(nil) // a kernel without CONFIG_XFRM_STATISTICS has none
 	rec, err := d.open()
 	if err != nil {
 		return errors.Join(err, d.close())

@@ -64,11 +64,12 @@ func mnMachine(c *config.MN, caps xfrm.Caps) (couple.MN, error) {
 		InitialBindackFirstReg: c.Timers.FirstBindAck, InitialBindack: c.Timers.BindAck,
 		MaxBindack: c.Timers.MaxBindAck, Grace: c.Timers.Grace,
 	}
-	if err := mc.Validate(); err != nil {
+	m, err := mn.New(mc, caps, rand.Reader)
+	if err != nil {
 		return couple.MN{}, err
 	}
 	return couple.MN{
-		Machine: mn.New(mc, caps, rand.Reader),
+		Machine: m,
 		Home:    c.HomeAddress.Addr(), HomeAgent: c.HomeAgent, Conn: c.Peer,
 		Children: []mn.Child{
 			{Kind: mn.ChildMH, ReqID: ids.MH, Mode: xfrm.Transport},
@@ -114,9 +115,6 @@ func haMachine(cfg *config.Config, caps xfrm.Caps, now time.Time) (*couple.HA, e
 	}
 	if c.HomeAddressFrom == config.FromPool {
 		hc.Pool = []netip.Prefix{c.Pool.Prefix}
-	}
-	if err := hc.Validate(); err != nil {
-		return nil, err
 	}
 	var seed [8]byte
 	if _, err := rand.Read(seed[:]); err != nil {

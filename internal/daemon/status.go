@@ -15,9 +15,9 @@ import (
 	"github.com/mip6/mip6/ike"
 	"github.com/mip6/mip6/internal/config"
 	"github.com/mip6/mip6/internal/control"
+	"github.com/mip6/mip6/internal/doctor"
 	"github.com/mip6/mip6/mn"
 	"github.com/mip6/mip6/xfrm"
-	"github.com/mip6/mip6/xfrm/kernel"
 )
 
 // maxShown bounds how many IKE SAs a status lists; the total is told beside it.
@@ -233,15 +233,9 @@ func resident() int64 {
 
 // xfrmStat lists the kernel's counters that are above zero, with what they mean.
 func (h *handler) xfrmStat() []control.XfrmCounter {
-	stats, err := kernel.ReadStats()
+	stats, err := doctor.XfrmStat(h.d.statAtStart)
 	if err != nil {
-		return nil
+		return nil // a kernel without CONFIG_XFRM_STATISTICS
 	}
-	var out []control.XfrmCounter
-	for _, s := range stats {
-		if s.Value > 0 {
-			out = append(out, control.XfrmCounter{Name: s.Name, Value: s.Value, Delta: s.Value - h.d.statAtStart[s.Name], Meaning: s.Meaning})
-		}
-	}
-	return out
+	return slices.DeleteFunc(stats, func(c control.XfrmCounter) bool { return c.Value == 0 })
 }

@@ -139,8 +139,8 @@ func policyOf(p xfrm.Policy) control.Policy {
 }
 
 // Doctor tells what the host has and lacks.
-func (h *handler) Doctor(context.Context) ([]control.Finding, error) {
-	return doctor.Findings(h.d.backend.Caps(), nil), nil
+func (h *handler) Doctor(ctx context.Context) ([]control.Finding, error) {
+	return doctor.Check(ctx, doctor.Options{}), nil
 }
 
 // Rekey gives a child, or an IKE SA, new keys now.
