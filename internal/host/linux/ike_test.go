@@ -143,6 +143,9 @@ func TestIKEBypass(t *testing.T) {
 }
 
 func TestIKENoAllocation(t *testing.T) {
+	if raced {
+		t.Skip("the race detector allocates")
+	}
 	a := newNetNS(t)
 	s := a.listenIKE(IKEOptions{})
 	at := netip.AddrPortFrom(netip.IPv6Loopback(), IKEPort)

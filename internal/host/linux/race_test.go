@@ -1,0 +1,6 @@
+//go:build race
+
+package linux
+
+// raced: the race detector allocates on its own.
+const raced = true
