@@ -35,8 +35,9 @@ type child struct {
 	rekeyAt   time.Time
 	hardAt    time.Time
 	low       []byte // lower nonce of the exchange that made it
-	// heir is the pair by which the peer rekeyed this one, as long as it is here.
-	heir *child
+	// The pairs that rekeyed this one: heir by the peer's exchange, own by ours.
+	// The owner of the policy believes in believed (nil: in this one).
+	heir, own, believed *child
 }
 
 // pending is a pair of child SAs in negotiation, on either side.
@@ -136,11 +137,10 @@ func (m *Machine) adopt(s *sa, p *pending, c *child) {
 	m.index(s, c)
 	m.stats.Children++
 	m.stats.ChildrenMade++
-	if p.old == nil || p.old.heir == nil && s.bySPIIn(p.old.SPIIn) != p.old {
+	if p.old == nil || p.old.heir == nil && p.old.own == nil && present(s, p.old) == nil {
 		m.emit(ChildUp{Req: p.req, Child: c.bare()})
 	} else {
 		m.stats.ChildRekeys++
-		m.emit(ChildRekeyed{OldSPIIn: p.old.SPIIn, Child: c.bare()})
 		m.supersede(s, p, c)
 	}
 	m.dropOrphans(s.key(), c.Name, ReasonReplaced)
@@ -149,29 +149,48 @@ func (m *Machine) adopt(s *sa, p *pending, c *child) {
 
 // supersede decides who deletes what after a rekey. When both sides rekeyed at
 // once there are two new pairs: the one of the exchange with the lowest nonce
-// is deleted by its maker, the old pair by the maker of the other (§2.8.1).
+// is deleted by its maker, the old pair by the maker of the other (§2.8.1). The
+// two may be installed here in either order.
 func (m *Machine) supersede(s *sa, p *pending, c *child) {
 	old := p.old
-	if !p.initiator {
+	if p.initiator {
+		old.own = c
+	} else {
 		old.heir = c
-		if old.state == childUp {
+	}
+	own, heir := present(s, old.own), present(s, old.heir)
+	winner := c
+	if own != nil && heir != nil {
+		if bytes.Compare(own.low, heir.low) < 0 {
+			winner = heir
+			m.deleteChild(s, own)
+		} else {
+			winner = own
+			heir.state, heir.rekeyAt = childReplaced, time.Time{}
+		}
+	}
+	if old.state != childDeleting && present(s, old) != nil {
+		if winner == own {
+			m.deleteChild(s, old)
+		} else if old.state == childUp || own != nil {
 			old.state, old.rekeyAt = childReplaced, time.Time{}
 		}
-		return
 	}
-	present := s.bySPIIn(old.SPIIn) == old // else the peer deleted it meanwhile
-	if h := old.heir; h != nil && s.bySPIIn(h.SPIIn) == h {
-		if bytes.Compare(c.low, h.low) < 0 {
-			old.state = childReplaced
-			m.emit(ChildRekeyed{OldSPIIn: c.SPIIn, Child: h.bare()})
-			m.deleteChild(s, c)
-			return
-		}
-		h.state, h.rekeyAt = childReplaced, time.Time{}
+	if old.believed == nil {
+		old.believed = old
 	}
-	if present {
-		m.deleteChild(s, old)
+	if old.believed != winner {
+		m.emit(ChildRekeyed{OldSPIIn: old.believed.SPIIn, Child: winner.bare()})
+		old.believed = winner
 	}
+}
+
+// present returns a pair if the IKE SA still has it.
+func present(s *sa, c *child) *child {
+	if c == nil || s.bySPIIn(c.SPIIn) != c {
+		return nil
+	}
+	return c
 }
 
 // deleteChild queues the Delete of a pair that has a successor.

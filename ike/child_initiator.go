@@ -62,7 +62,7 @@ func (m *Machine) sendChild(s *sa) {
 	p := s.req.pend
 	var ps []message.Body
 	if p.old != nil {
-		if s.bySPIIn(p.old.SPIIn) != p.old || p.old.heir != nil {
+		if present(s, p.old) == nil || p.old.heir != nil {
 			// The peer was quicker: it deleted or rekeyed the pair meanwhile.
 			m.abandon(s, p)
 			if p.old.state == childRekeying {
@@ -173,7 +173,7 @@ func (m *Machine) reviveOld(pend *pending) {
 // retryRekey tries a failed rekey again later, while the hard lifetime allows.
 func (m *Machine) retryRekey(s *sa, pend *pending) {
 	old := pend.old
-	if s.bySPIIn(old.SPIIn) != old || old.state != childUp {
+	if present(s, old) == nil || old.state != childUp {
 		return
 	}
 	old.rekeyAt = m.now.Add(m.jittered(2*temporaryWait, 0.5))
@@ -211,7 +211,7 @@ func (m *Machine) childError(s *sa, pend *pending, p *message.Payloads) {
 	case message.ChildSANotFound:
 		// §2.25.1: the peer does not have it any more, so it goes here too.
 		m.abandon(s, pend)
-		if old := pend.old; old != nil && s.bySPIIn(old.SPIIn) == old && old.heir == nil {
+		if old := present(s, pend.old); old != nil && old.heir == nil {
 			old.state = childUp
 			m.removeChild(s, old, ReasonDeleted)
 		}

@@ -165,6 +165,7 @@ func (m *Machine) initNotify(s *sa, p *message.Payloads) {
 	if f.refusal == 0 {
 		f.refusal = n.Type
 		s.dieAt = m.now.Add(hintGrace)
+		s.req.at = time.Time{} // no more repetitions
 	}
 }
 

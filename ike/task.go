@@ -158,9 +158,11 @@ func (m *Machine) installed(s *sa, who side, e Installed) {
 	p.child = nil
 	if e.Err != nil {
 		m.emit(Uninstall{c.bare()})
+		spi := p.spiIn
 		p.spiIn = 0
-		if who == ours {
+		if who == ours { // the peer believes the pair to be up
 			m.localFailure(s, p, "installation: "+e.Err.Error())
+			m.enqueue(s, job{kind: jobDeleteChild, spi: spi})
 		} else {
 			m.refuseChild(s, noAdditional, "installation: "+e.Err.Error())
 		}
