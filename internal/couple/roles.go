@@ -40,8 +40,7 @@ func (n *Node) doMN(a mn.Action, out []Action) []Action {
 	case mn.Note:
 		return append(out, Note{Level: Level(a.Level), Msg: a.Msg, Attrs: append([]any{"home", a.Home.String()}, anyAttrs(a.Attrs)...)})
 	case mn.Changed:
-		return append(out, Note{Level: Debug, Msg: "registration " + a.What, Event: a,
-			Attrs: []any{"home", a.Home.String(), "state", a.Info.State.String(), "careof", addrText(a.Info.CareOf)}})
+		return append(out, nodeNote(a))
 	case mn.Stopped:
 		n.roleStopped()
 	}
@@ -145,8 +144,7 @@ func (n *Node) doHA(a ha.Action, out []Action) []Action {
 		}
 		return append(out, Note{Level: lvl, Msg: a.Msg, Attrs: attrs})
 	case ha.Changed:
-		return append(out, Note{Level: Debug, Msg: "binding " + string(a.What), Event: a,
-			Attrs: []any{"home", a.Home.String(), "careof", addrText(a.CareOf), "seq", a.Seq, "status", a.Status.String()}})
+		return append(out, bindingNote(a))
 	case ha.Stopped:
 		n.roleStopped()
 	}
