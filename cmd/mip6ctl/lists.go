@@ -1,0 +1,260 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/mip6/mip6/internal/control"
+	"github.com/mip6/mip6/internal/doctor"
+)
+
+func (c *cli) bindings(ctx context.Context) error {
+	all := control.Bindings{Bindings: []control.Binding{}}
+	req := control.Request{Cmd: control.CmdBindings}
+	for {
+		b, err := call[control.Bindings](ctx, c, req)
+		if err != nil {
+			return err
+		}
+		all.Bindings = append(all.Bindings, b.Bindings...)
+		if b.Next == "" || b.Next == req.Page.After {
+			return show(c, all, (*cli).bindingsText)
+		}
+		req.Page.After = b.Next
+	}
+}
+
+func (c *cli) bindingsText(b control.Bindings) {
+	if len(b.Bindings) == 0 {
+		fmt.Fprintln(c.out, "no bindings")
+		return
+	}
+	t := c.table("HOME ADDRESS", "CARE-OF ADDRESS", "STATE", "SEQ", "LIFETIME", "LEFT", "K", "MOVES", "LAST MOVE", "IDENTITY")
+	for _, b := range b.Bindings {
+		t.row(b.Home, b.CareOf, b.State, b.Sequence, span(b.Lifetime), span(b.Remaining), yes(b.KeyMobility), b.Moves, c.ago(b.LastMove), b.Identity)
+	}
+	t.flush()
+}
+
+func (c *cli) sas(ctx context.Context) error {
+	all := control.SAs{SAs: []control.SA{}}
+	req := control.Request{Cmd: control.CmdSAs}
+	for {
+		s, err := call[control.SAs](ctx, c, req)
+		if err != nil {
+			return err
+		}
+		all.SAs = append(all.SAs, s.SAs...)
+		all.Policies = append(all.Policies, s.Policies...)
+		if s.Next == "" || s.Next == req.Page.After {
+			return show(c, all, (*cli).sasText)
+		}
+		req.Page.After = s.Next
+	}
+}
+
+func (c *cli) sasText(s control.SAs) {
+	if len(s.SAs) == 0 {
+		fmt.Fprintln(c.out, "no SAs")
+	} else {
+		t := c.table("SOURCE", "DESTINATION", "PROTO", "SPI", "MODE", "REQID", "ALGORITHM", "BYTES", "PACKETS", "LAST USE", "NOTES")
+		for _, sa := range s.SAs {
+			t.row(sa.Src, sa.Dst, sa.Proto, sa.SPI, sa.Mode, fmt.Sprintf("%#x", sa.ReqID), dash(sa.Alg), size(sa.Usage.Bytes),
+				sa.Usage.Packets, c.ago(sa.Usage.LastUsed), saNotes(sa))
+		}
+		t.flush()
+	}
+	if len(s.Policies) == 0 {
+		return
+	}
+	fmt.Fprintln(c.out)
+	t := c.table("DIR", "PRIO", "SELECTOR", "ACTION", "TEMPLATES", "NOTES")
+	for _, p := range s.Policies {
+		t.row(p.Dir, p.Priority, p.Selector, p.Action, dash(strings.Join(p.Templates, "; ")), foreign(p.Ours))
+	}
+	t.flush()
+}
+
+func saNotes(sa control.SA) string {
+	var notes []string
+	if sa.CareOf.IsValid() {
+		notes = append(notes, "care-of "+sa.CareOf.String())
+	}
+	if sa.Larval {
+		notes = append(notes, "waits for keys")
+	}
+	if sa.Usage.Replays > 0 {
+		notes = append(notes, fmt.Sprintf("%d replayed", sa.Usage.Replays))
+	}
+	if sa.Usage.BadICV > 0 {
+		notes = append(notes, fmt.Sprintf("%d forged or corrupted", sa.Usage.BadICV))
+	}
+	if n := foreign(sa.Ours); n != "" {
+		notes = append(notes, n)
+	}
+	return strings.Join(notes, ", ")
+}
+
+func foreign(ours bool) string {
+	if ours {
+		return ""
+	}
+	return "not ours"
+}
+
+func (c *cli) migrations(ctx context.Context) error {
+	m, err := call[control.Migrations](ctx, c, control.Request{Cmd: control.CmdMigrations})
+	if err != nil {
+		return err
+	}
+	return show(c, m, func(c *cli, m control.Migrations) { c.movesText(m.Moves) })
+}
+
+// movesText prints moves; the times of the steps count from the first sign of the move.
+func (c *cli) movesText(moves []control.Move) {
+	if len(moves) == 0 {
+		fmt.Fprintln(c.out, "no moves")
+		return
+	}
+	t := c.table("START", "ROLE", "KIND", "HOME ADDRESS", "FROM", "TO", "LINK", "RA", "CARE-OF", "MIGRATED", "BU", "BA", "DONE", "IKE", "NOTES")
+	for _, m := range moves {
+		notes := m.Detail
+		if m.Migrations > 0 {
+			notes = strings.TrimSuffix(fmt.Sprintf("%d MIGRATE%s; %s", m.Migrations, km(m.KMAddress), notes), "; ")
+		}
+		if m.Status != 0 {
+			notes = fmt.Sprintf("status %d; %s", m.Status, notes)
+		}
+		t.row(m.Start.Local().Format("15:04:05.000"), m.Role, m.Kind, addr(m.Home), addr(m.From), addr(m.To),
+			ms(m.LinkUp), ms(m.RA), ms(m.CareOf), ms(m.Migrated), ms(m.BUSent), ms(m.BAReceived), ms(m.Done), m.IKE, notes)
+	}
+	t.flush()
+}
+
+func km(with bool) string {
+	if with {
+		return " with KMADDRESS"
+	}
+	return ""
+}
+
+// doctor asks the daemon, which sees what it will work with, or looks itself.
+func (c *cli) doctor(ctx context.Context) error {
+	found, err := call[[]control.Finding](ctx, c, control.Request{Cmd: control.CmdDoctor})
+	if err != nil {
+		if !c.json {
+			fmt.Fprintf(c.out, "(%v; looking without it)\n", err)
+		}
+		found = doctor.Check(ctx, doctor.Options{Ports: doctor.Ports})
+	}
+	if err := show(c, found, (*cli).findingsText); err != nil {
+		return err
+	}
+	if !doctor.Healthy(found) {
+		return errWanting
+	}
+	return nil
+}
+
+func (c *cli) findingsText(found []control.Finding) {
+	t := c.table("", "FEATURE", "DETAIL")
+	for _, f := range found {
+		mark := "ok"
+		switch {
+		case !f.OK && f.Needed:
+			mark = "MISSING"
+		case !f.OK:
+			mark = "absent"
+		}
+		t.row(mark, f.Feature, f.Detail)
+	}
+	t.flush()
+	head := true
+	for _, f := range found {
+		if f.Remedy == "" {
+			continue
+		}
+		if head {
+			fmt.Fprintln(c.out, "\nWhat to do:")
+			head = false
+		}
+		fmt.Fprintf(c.out, "  %s: %s\n", f.Feature, f.Remedy)
+	}
+	if doctor.Healthy(found) {
+		fmt.Fprintln(c.out, "\nThis host has what mip6 needs.")
+	} else {
+		fmt.Fprintln(c.out, "\nThis host lacks what mip6 needs (MISSING above).")
+	}
+}
+
+func (c *cli) watch(ctx context.Context) error {
+	return control.Watch(ctx, c.socket, nil, func(n control.Notice) error {
+		if c.json {
+			return json.NewEncoder(c.out).Encode(n)
+		}
+		line := n.Time.Local().Format("15:04:05.000") + "  " + n.Kind
+		if n.Home != "" {
+			line += "  " + n.Home
+		}
+		line += "  " + n.Text
+		keys := make([]string, 0, len(n.Fields))
+		for k := range n.Fields {
+			keys = append(keys, k)
+		}
+		slices.Sort(keys)
+		for _, k := range keys {
+			line += "  " + k + "=" + n.Fields[k]
+		}
+		_, err := fmt.Fprintln(c.out, line)
+		return err
+	})
+}
+
+func (c *cli) rekey(ctx context.Context) error {
+	r, err := rekeyArgs(c.args)
+	if err != nil {
+		return err
+	}
+	got, err := call[control.RekeyResult](ctx, c, control.Request{Cmd: control.CmdRekey, Rekey: &r})
+	if err != nil {
+		return err
+	}
+	err = show(c, got, func(c *cli, r control.RekeyResult) {
+		if r.Started {
+			fmt.Fprintln(c.out, strings.TrimSpace("started "+r.Detail))
+		} else {
+			fmt.Fprintln(c.out, "not started: "+r.Detail)
+		}
+	})
+	if err == nil && !got.Started {
+		return errWanting
+	}
+	return err
+}
+
+// rekeyArgs reads "SPI" or "HOME NAME".
+func rekeyArgs(args []string) (control.Rekey, error) {
+	switch len(args) {
+	case 1:
+		spi, err := strconv.ParseUint(strings.TrimPrefix(args[0], "0x"), 16, 32)
+		if err != nil || spi == 0 {
+			return control.Rekey{}, fmt.Errorf("%w: rekey: %q is no SPI such as 0xc5959ac2", errUsage, args[0])
+		}
+		return control.Rekey{SPI: uint32(spi)}, nil
+	case 2:
+		home, err := netip.ParseAddr(args[0])
+		if err != nil {
+			return control.Rekey{}, fmt.Errorf("%w: rekey: %q is no home address", errUsage, args[0])
+		}
+		if !slices.Contains([]string{"mh", "payload", "ike"}, args[1]) {
+			return control.Rekey{}, fmt.Errorf("%w: rekey: %q is none of mh, payload, ike", errUsage, args[1])
+		}
+		return control.Rekey{Home: home.String(), Name: args[1]}, nil
+	}
+	return control.Rekey{}, fmt.Errorf("%w: rekey wants an SPI, or a home address and a name", errUsage)
+}
