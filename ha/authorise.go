@@ -66,6 +66,9 @@ func (m *Machine) authorised(n *node, ans Authorised, errs []error) {
 	}
 	m.stats.Authorised++
 	m.emit(ans)
+	// The end of older keys, such as those from before the node's restart, must not
+	// take the policies away while the new ones are on their way.
+	n.expected = m.now.Add(lookAfter)
 	m.after(lookAfter, n, look, 0)
 }
 
@@ -168,7 +171,7 @@ func (m *Machine) admit(ev Authorise, home netip.Addr, assigned bool, local []Se
 // abandoned tells that a node has policies only.
 func (m *Machine) abandoned(n *node) bool {
 	_, bound := m.cache.Lookup(n.addr())
-	return !bound && n.work == nil && n.asking == 0 && n.handle == 0 && n.mh == 0 && n.payload == 0 && !n.restored
+	return !bound && n.work == nil && n.asking == 0 && !n.expected.After(m.now) && n.handle == 0 && n.mh == 0 && n.payload == 0 && !n.restored
 }
 
 func (m *Machine) agentIndex(a netip.Addr) (uint8, bool) {

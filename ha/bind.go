@@ -85,9 +85,10 @@ func (m *Machine) endProbing(n *node, u update) {
 	e := binding.Entry{Home: n.addr(), CareOf: u.careOf, Seq: u.seq, Flags: u.flags, Deleted: true,
 		Expires: m.now.Add(binding.DeleteTimeout), Tag: n.index}
 	_ = m.cache.Put(e)
+	ack := mobility.BindingAck{Seq: u.seq, Flags: m.moveKeys(n, u)}
 	m.save(n)
 	m.emit(Changed{At: m.now, Home: n.addr(), What: Deregistered, CareOf: u.careOf, Seq: u.seq, AtHome: !u.wire.IsValid()})
-	m.acknowledge(n, u, mobility.BindingAck{Seq: u.seq, Flags: m.moveKeys(n, u)}, 0)
+	m.acknowledge(n, u, ack, 0)
 }
 
 // register makes the first binding of a home address; n.work is there.
@@ -129,9 +130,9 @@ func (m *Machine) renew(n *node, u update, old binding.Entry) {
 		m.move(n, u, p)
 		return
 	}
+	ack, advice := m.accept(n, u, e, p)
 	m.save(n)
 	m.defend(n, old.Flags, u.flags)
-	ack, advice := m.accept(n, u, e, p)
 	m.changed(n, Refreshed, u, e, netip.Addr{}, ack.Status)
 	m.acknowledge(n, u, ack, advice)
 }
@@ -191,7 +192,6 @@ func (m *Machine) applied(n *node, errs []error) {
 
 // serve starts or goes on with the service, and acknowledges.
 func (m *Machine) serve(n *node, w *work, e binding.Entry) {
-	m.save(n) // the payload states are where the binding is
 	m.emit(Changed{At: m.now, Home: n.addr(), What: Migrated, CareOf: e.CareOf, Old: w.was.CareOf, Seq: e.Seq})
 	if w.what == Registered {
 		m.act(n, m.defence(n, e.Flags)...)
@@ -203,6 +203,7 @@ func (m *Machine) serve(n *node, w *work, e binding.Entry) {
 		n.handle, n.keysAt = 0, [16]byte{}
 		m.emit(KeyDown{Home: n.addr(), Reason: "migration failed: new keys are needed"})
 	}
+	m.save(n) // the payload states are where the binding is; nobody waits for this
 }
 
 // failed takes a change back that the databases refused.

@@ -14,13 +14,13 @@ import (
 func (m *Machine) deregister(n *node, u update, e binding.Entry) {
 	old := e.CareOf
 	m.cache.Delete(n.addr(), u.seq, m.now.Add(binding.DeleteTimeout))
-	m.save(n)
-	m.act(n, m.surrender(n, e.Flags)...)
 	n.work = &work{update: u, what: Deregistered, was: e}
 	n.work.ack = mobility.BindingAck{Seq: u.seq, Flags: m.moveKeys(n, u)}
+	m.save(n)
+	m.act(n, m.surrender(n, e.Flags)...)
 	phase, at := protect.Home, netip.Addr{}
 	if !u.wire.IsValid() { // what the node sends by the tunnel until it hears from us is still good
-		phase, at = protect.Returning, old
+		phase, at = protect.Returned, old
 		m.after(settleAfter, n, settle, 0)
 	}
 	n.work.ops = m.change(n, phase, at)
@@ -78,7 +78,7 @@ func (m *Machine) settle(n *node) {
 		return
 	}
 	switch n.phase {
-	case protect.Returning:
+	case protect.Returned:
 		m.apply(n, m.change(n, protect.Home, netip.Addr{}))
 	case protect.Home:
 		m.apply(n, m.unanswer(n))

@@ -1,13 +1,15 @@
 package ha
 
 import (
+	"time"
+
 	"github.com/mip6/mip6/mobility"
 	"github.com/mip6/mip6/mobility/protect"
 )
 
 // moveKeys decides on K and does what belongs to it (RFC 6275 §10.3.1): K = 1
 // moves the end of IKE to the new care-of address, K = 0 discards what went to the
-// old one, without a Delete, which would close the children too.
+// old one, without a Delete, which would close the children too. The caller saves.
 func (m *Machine) moveKeys(n *node, u update) mobility.AckFlags {
 	k := u.flags.Has(mobility.FlagKey) && !m.cfg.RefuseK
 	if line := m.byName[n.identity]; line != nil && line.RefuseK {
@@ -26,11 +28,9 @@ func (m *Machine) moveKeys(n *node, u update) mobility.AckFlags {
 		if k {
 			n.keysAt = pack(end)
 			m.emit(KeyMoved{Home: n.addr(), HomeAgent: m.cfg.Agents[n.agent], CareOf: end})
-			m.save(n)
 		} else {
 			n.handle, n.keysAt = 0, [16]byte{}
 			m.emit(KeyDown{Home: n.addr(), Silent: true, Reason: "moved without key management mobility"})
-			m.save(n)
 		}
 	}
 	if k {
@@ -81,7 +81,7 @@ func (m *Machine) childUp(ev ChildUp) {
 	switch ev.Kind {
 	case MH:
 		n.mh = ev.InSPI
-		n.restored = false
+		n.restored, n.expected = false, time.Time{}
 	case Payload:
 		n.payload = ev.InSPI
 		switch {
@@ -118,7 +118,7 @@ func (m *Machine) childDown(ev ChildDown) {
 		n.mh = 0
 	case ev.Kind == Payload && n.payload == ev.InSPI:
 		n.payload = 0
-		if n.phase != protect.Away && n.phase != protect.Returning {
+		if n.phase != protect.Away && n.phase != protect.Returned {
 			n.tunnelAt = [16]byte{}
 		}
 	}

@@ -145,7 +145,7 @@ func (m *Machine) step(ev Event) {
 // Tick does what is due.
 func (m *Machine) Tick(now time.Time, out []Action) []Action {
 	m.now, m.out = now, out
-	if m.life <= serving {
+	if m.life == serving {
 		m.expire()
 		m.fire()
 		m.restartSome()
@@ -160,16 +160,18 @@ func (m *Machine) Deadline() time.Time {
 	switch {
 	case m.life == stopping:
 		return m.now
-	case m.life > serving:
+	case m.life != serving:
 		return time.Time{}
 	}
-	first := m.cache.Deadline()
-	for _, t := range []time.Time{m.timers.deadline(), m.restart.deadline()} {
-		if first.IsZero() || !t.IsZero() && t.Before(first) {
-			first = t
-		}
+	return soonest(m.cache.Deadline(), soonest(m.timers.deadline(), m.restart.deadline()))
+}
+
+// soonest is the earlier one; the zero time is never.
+func soonest(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
 	}
-	return first
+	return a
 }
 
 func (m *Machine) emit(a Action) { m.out = append(m.out, a) }

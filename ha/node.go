@@ -23,7 +23,7 @@ type node struct {
 	// of phase at the care-of address at, and over it, where answer is set,
 	// a state and a policy that lead acknowledgements to answer.
 	phase  protect.Phase
-	at     [16]byte // in Away and Returning
+	at     [16]byte // in Away and Returned
 	answer [16]byte
 	// tunnelAt is where the payload states end when phase is not Away;
 	// movingFrom where they ended before the migration that is under way.
@@ -33,10 +33,11 @@ type node struct {
 	keysAt   [16]byte
 	mh       xfrm.SPI // inbound SPI of the newest child of the kind; 0: none
 	payload  xfrm.SPI
-	restored bool  // keys of before the restart are in the databases
-	tries    uint8 // of KeyUp after the restart
-	asking   int   // Authorise in progress
-	gone     bool  // out of the tables; timers may still point here
+	restored bool      // keys of before the restart are in the databases
+	tries    uint8     // of KeyUp after the restart
+	asking   int       // Authorise in progress
+	expected time.Time // until then keys that were authorised may come
+	gone     bool      // out of the tables; timers may still point here
 	idle     time.Time
 
 	work *work // a change in progress
@@ -148,7 +149,7 @@ func (m *Machine) tidy(n *node) {
 	if n.gone || n.work != nil || n.asking > 0 || n.mh != 0 || n.payload != 0 || n.handle != 0 || n.restored {
 		return
 	}
-	if _, ok := m.cache.Lookup(n.addr()); ok {
+	if _, ok := m.cache.Lookup(n.addr()); ok || n.expected.After(m.now) {
 		return
 	}
 	if n.phase != protect.Absent {

@@ -15,15 +15,17 @@ func (m *Machine) view(n *node, phase protect.Phase, careOf netip.Addr) protect.
 
 func (m *Machine) have(n *node) protect.Binding {
 	switch n.phase {
-	case protect.Away, protect.Returning:
+	case protect.Away, protect.Returned:
 		return m.view(n, n.phase, unpack(n.at))
 	}
-	return m.view(n, n.phase, unpack(n.tunnelAt))
+	b := m.view(n, n.phase, netip.Addr{})
+	b.Tunnel = unpack(n.tunnelAt)
+	return b
 }
 
 // tunnelEnd is where the payload states end, not valid where there are none.
 func (n *node) tunnelEnd() netip.Addr {
-	if n.phase == protect.Away || n.phase == protect.Returning {
+	if n.phase == protect.Away || n.phase == protect.Returned {
 		return unpack(n.at)
 	}
 	return unpack(n.tunnelAt)
@@ -35,7 +37,7 @@ func (m *Machine) change(n *node, phase protect.Phase, careOf netip.Addr) []xfrm
 	ops := m.unanswer(n)
 	from, end := m.have(n), n.tunnelEnd()
 	switch phase {
-	case protect.Away, protect.Returning:
+	case protect.Away, protect.Returned:
 		n.at = pack(careOf)
 	default:
 		n.at = [16]byte{}

@@ -120,9 +120,7 @@ func (m *Machine) setConfig(cfg Config) {
 	}
 	if m.cfg.Shard == 0 {
 		m.apply(nil, exchange(m.plan.Generic(before), m.plan.Generic(m.generic())))
-		if m.cfg.Forwarding {
-			m.act(nil, m.sysctls()...)
-		}
+		m.act(nil, m.sysctls()...)
 	}
 	for _, n := range m.nodes {
 		if n != nil {

@@ -24,7 +24,7 @@ const (
 	advertiseAgain = 2
 	advertiseAfter = time.Second
 	// lookAfter is how long policies wait for the keys that were authorised.
-	lookAfter = time.Minute
+	lookAfter = 30 * time.Second
 )
 
 type timer struct {

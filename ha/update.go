@@ -140,8 +140,9 @@ func (m *Machine) process(n *node, u update, e binding.Entry, found bool) {
 	case u.lifetime == 0 && !valid: // again: our acknowledgement was lost
 		e.Seq = u.seq
 		_ = m.cache.Put(e)
+		ack := mobility.BindingAck{Seq: u.seq, Flags: m.moveKeys(n, u)}
 		m.save(n)
-		m.acknowledge(n, u, mobility.BindingAck{Seq: u.seq, Flags: m.moveKeys(n, u)}, 0)
+		m.acknowledge(n, u, ack, 0)
 	case u.lifetime == 0:
 		m.deregister(n, u, e)
 	default:
