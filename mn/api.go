@@ -174,7 +174,7 @@ type Note struct {
 // Changed tells those who watch that the registration's state changed; Info is complete.
 type Changed struct {
 	Home netip.Addr
-	What string // "state", "move", "registered", "keys"
+	What string // "link", "router", "careof", "migrated", "update", "registered", "refused", "home", "keys", "state"
 	Info Info
 }
 
@@ -201,8 +201,13 @@ type Record struct {
 	Phase           protect.Phase
 	CareOf          netip.Addr // zero: none
 	Tunnel          netip.Addr // where the payload SAs stand; zero: none
-	IfIndex         int        // of the care-of address
-	Seq             uint16     // no Binding Update went out with a later one
+	IfIndex         int        // where it was attached, with the router and the prefixes on link
+	Router          netip.Addr
+	OnLink          []netip.Prefix
+	OnIf            int // where the home address was put at home; 0: nowhere
+	Table           int // our routing table, and the first of its rules' priorities
+	RulePriority    int
+	Seq             uint16 // no Binding Update went out with a later one
 	Registered      bool
 	Expires         time.Time // of the registration
 }
