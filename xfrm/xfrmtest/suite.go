@@ -44,6 +44,7 @@ func Run(t *testing.T, open func(t *testing.T) xfrm.Backend) {
 		{"MigrateOntoCopy", (*env).migrateOntoCopy},
 		{"MigrateTwice", (*env).migrateTwice},
 		{"MigrateForward", (*env).migrateForward},
+		{"MigrateBehindWiderPolicy", (*env).migrateBehind},
 		{"MigrateTransport", (*env).migrateTransport},
 		{"MigrateSource", (*env).migrateSource},
 		{"CopySA", (*env).copySA},

@@ -107,6 +107,24 @@ func (e *env) migrateForward() {
 	e.wantPolicies(movedPolicy(in, CareOf2, HomeAgent), movedPolicy(fwd, CareOf2, HomeAgent))
 }
 
+// migrateBehind: a policy that is looked at first holds the addresses too.
+func (e *env) migrateBehind() {
+	wide := xfrm.Policy{Dir: xfrm.Out, Priority: 1, Templates: []xfrm.Template{
+		{Proto: xfrm.ESP, Mode: xfrm.Transport, ReqID: 99, Optional: true},
+	}}
+	out := TunnelPolicy(xfrm.Out, CareOf1, HomeAgent, 2)
+	e.apply(xfrm.PutPolicy{Policy: wide}, xfrm.PutPolicy{Policy: out})
+	s := ESP(CareOf1, HomeAgent, 0x2001, 2)
+	if e.caps.ESP6 {
+		e.apply(xfrm.PutSA{SA: s})
+	}
+	e.apply(Move(out, CareOf1, HomeAgent, CareOf2, HomeAgent))
+	e.wantPolicies(wide, movedPolicy(out, CareOf2, HomeAgent))
+	if e.caps.ESP6 {
+		e.wantSAs(moved(s, CareOf2, HomeAgent))
+	}
+}
+
 // migrateTransport: the Mobility Header policy names no outer addresses; its
 // migration only tells key management.
 func (e *env) migrateTransport() {
