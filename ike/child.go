@@ -57,6 +57,7 @@ type pending struct {
 	suite     transform.Suite
 	answer    message.Proposal // as responder
 	child     *child           // while it is being installed
+	gone      []uint32         // the peer's SPIs that it deleted meanwhile
 }
 
 // addresses are those of the SAs: in transport mode the ones of the selectors,

@@ -102,6 +102,14 @@ func (m *Machine) childAnswer(s *sa, pend *pending, p *message.Payloads) {
 		return
 	}
 	pend.suite, pend.spiOut = suite, binary.BigEndian.Uint32(spi)
+	if slices.Contains(pend.gone, pend.spiOut) {
+		old := present(s, pend.old)
+		m.localFailure(s, pend, "the peer deleted it at once")
+		if old != nil && old.heir == nil {
+			m.closeChild(s, old, ReasonDeleted)
+		}
+		return
+	}
 	if suite.KE != transform.KENone {
 		if pend.ke == nil || p.KE == nil || p.KE.Group != uint16(suite.KE) || pend.ke.Group() != suite.KE {
 			m.rejectAnswer(s, pend, "answer with the wrong key exchange")

@@ -42,6 +42,11 @@ func (m *Machine) rekeyRequest(s *sa, n *message.Notify) {
 	if ok && n.Protocol == message.ProtoESP {
 		old = s.bySPIOut(spi)
 	}
+	if old == nil && s.makingChild() != nil {
+		// It may be the one whose making we have not heard the answer of.
+		m.replyNotify(s, message.TemporaryFailure, nil)
+		return
+	}
 	if old == nil {
 		m.reply(s, []message.Body{message.Notify{
 			Protocol: n.Protocol, SPI: n.SPI, Type: message.ChildSANotFound,
@@ -49,7 +54,7 @@ func (m *Machine) rekeyRequest(s *sa, n *message.Notify) {
 		return
 	}
 	// §2.25.1: one that we are closing, or that has a successor already.
-	if old.state == childDeleting || old.state == childReplaced {
+	if old.state == childDeleting || old.state == childReplaced && present(s, old.heir) != nil {
 		m.replyNotify(s, message.TemporaryFailure, nil)
 		return
 	}
@@ -72,6 +77,14 @@ func (m *Machine) rekeyRequest(s *sa, n *message.Notify) {
 		return
 	}
 	m.allocate(s, theirs, pend)
+}
+
+// makingChild is the child that our request under way asks for, or nil.
+func (s *sa) makingChild() *pending {
+	if s.req == nil || s.req.data == nil {
+		return nil
+	}
+	return s.req.pend
 }
 
 // refusal that choose reports beside its notify.

@@ -12,6 +12,9 @@ func (m *Machine) informRequest(s *sa) {
 	for _, d := range p.Deletes {
 		if d.Protocol == message.ProtoIKE {
 			m.reply(s, nil)
+			if s.successor != nil { // the peer's rekey stands, it saw nothing of ours
+				m.inherit(s, s.successor)
+			}
 			m.end(s, ReasonDeleted, false)
 			return
 		}
@@ -35,6 +38,10 @@ func (m *Machine) informRequest(s *sa) {
 		for _, spi := range d.SPIs {
 			c := s.bySPIOut(spi)
 			if c == nil {
+				// It may be the one whose making we have not heard the answer of.
+				if p := s.makingChild(); p != nil && len(p.gone) < 64 {
+					p.gone = append(p.gone, spi)
+				}
 				continue
 			}
 			// §1.4.1: where both sides delete at once, the answer names nothing.

@@ -105,6 +105,10 @@ func (m *Machine) vanish(s *sa) {
 		}
 	}
 	m.closeHandshake(s)
+	if n := s.successor; n != nil {
+		s.successor = nil
+		m.vanish(n)
+	}
 	s.req, s.inb, s.queue, s.children = nil, nil, nil, nil
 	if s.lastResp != nil && s.state != stateGone {
 		s.state = stateGone

@@ -250,6 +250,10 @@ func (m *Machine) timedOut(s *sa) {
 		m.refuse(s, s.first.refusal != 0, s.first.refusal, reason)
 		return
 	}
+	if s.successor != nil {
+		m.inherit(s, s.successor)
+		return
+	}
 	if s.state == stateClosing || s.state == stateRekeyed {
 		m.end(s, ReasonClosed, false)
 		return

@@ -286,8 +286,24 @@ func one[T Action](n *node) T {
 
 func (n *node) dump() string {
 	var s string
-	for _, a := range n.log {
-		s += fmt.Sprintf("\n  %T %+v", a, a)
+	for i, a := range n.log {
+		if i >= 25 && i < len(n.log)-25 {
+			continue
+		}
+		line := fmt.Sprintf("%T", a)
+		switch a := a.(type) {
+		case ChildUp:
+			line += fmt.Sprintf(" %s %x/%x", a.Child.Name, a.Child.SPIIn, a.Child.SPIOut)
+		case ChildDown:
+			line += fmt.Sprintf(" %s %x/%x %s", a.Child.Name, a.Child.SPIIn, a.Child.SPIOut, a.Reason)
+		case Uninstall:
+			line += fmt.Sprintf(" %s %x/%x", a.Child.Name, a.Child.SPIIn, a.Child.SPIOut)
+		case ChildRekeyed:
+			line += fmt.Sprintf(" %s %x → %x/%x", a.Child.Name, a.OldSPIIn, a.Child.SPIIn, a.Child.SPIOut)
+		default:
+			line += fmt.Sprintf(" %+v", a)
+		}
+		s += "\n  " + line
 	}
 	return s
 }
