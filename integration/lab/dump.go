@@ -26,7 +26,7 @@ var dumpCommands = map[string][]string{
 	"rules":          {"ip", "-6", "rule"},
 	"neighbourproxy": {"ip", "-6", "neigh", "show", "proxy"},
 	"nftables":       {"nft", "list", "ruleset"},
-	"spd":            {"ip", "xfrm", "policy", "count"},
+	"spd thresholds": {"ip", "-s", "-s", "xfrm", "policy", "count"},
 }
 
 // dumpCounters give further sections, which differ between any two moments.
@@ -34,7 +34,7 @@ var dumpCounters = map[string][]string{
 	"xfrm state -s": {"ip", "-s", "xfrm", "state"},
 }
 
-var volatile = regexp.MustCompile(`(expires \d+sec|valid_lft \w+ preferred_lft \w+|used \d+\S*|pref medium|hoplimit \d+)`)
+var volatile = regexp.MustCompile(`(expires \d+sec|valid_lft \w+ preferred_lft \w+|used \d+\S*|SPD buckets: .*)`)
 
 // Dump reads a host's tables: IPsec states and policies with their counters,
 // /proc/net/xfrm_stat, addresses, links, routes, rules, proxy neighbours, nftables

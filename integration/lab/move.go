@@ -31,6 +31,7 @@ func (l *Lab) Move(ctx context.Context, to Link) (start, up time.Time, err error
 		return start, up, err
 	}
 	l.on = None
+	l.say("the mobile node's carrier dropped")
 	if to == None {
 		return start, up, nil
 	}
@@ -43,8 +44,10 @@ func (l *Lab) Move(ctx context.Context, to Link) (start, up time.Time, err error
 	if err := mn.waitCarrier(ctx, MNIface, true); err != nil {
 		return start, up, err
 	}
+	up = time.Now()
 	l.on = to
-	return start, time.Now(), nil
+	l.say("the mobile node is on %s, %.1f ms without carrier", to, up.Sub(start).Seconds()*1e3)
+	return start, up, nil
 }
 
 // errNotYet is the answer of a look that found nothing yet.

@@ -25,7 +25,7 @@ func runUML(ctx context.Context, o Options) (int, error) {
 	}
 	defer os.RemoveAll(run)
 	script := filepath.Join(run, "init")
-	if err := os.WriteFile(script, []byte(initScript(o, hostfs)), 0o755); err != nil {
+	if err := os.WriteFile(script, []byte(initScript(o, uml)), 0o755); err != nil {
 		return -1, err
 	}
 	g := &guest{name: "user-mode Linux", opts: o}

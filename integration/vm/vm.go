@@ -83,6 +83,8 @@ func Run(ctx context.Context, o Options) (exit int, err error) {
 	switch o.Kernel {
 	case UML:
 		exit, err = runUML(ctx, o)
+	case Qemu, Qemu61:
+		exit, err = runQemu(ctx, o)
 	case Host:
 		exit, err = runHost(ctx, o)
 	default:

@@ -92,8 +92,11 @@ func story(name, out string, flags ...string) stage {
 	}
 }
 
-// kernelPackages are the packages whose tests ask for a real kernel: those where a
-// test file reads MIP6_KERNEL, by its name or by vm.EnvKernel.
+// kernelMarks are what a test file says that has tests for a real kernel: it reads
+// the variable, or names vmtest in the reason of a skip.
+var kernelMarks = []string{"MIP6_" + "KERNEL", "vm.EnvKernel", "integration/cmd/" + "vmtest"}
+
+// kernelPackages are the packages whose tests ask for a real kernel.
 func kernelPackages() ([]string, error) {
 	seen := map[string]bool{}
 	var dirs []string
@@ -109,9 +112,11 @@ func kernelPackages() ([]string, error) {
 			return nil
 		}
 		b, err := os.ReadFile(path)
-		if strings.Contains(string(b), "MIP6_"+"KERNEL") || strings.Contains(string(b), "vm.EnvKernel") {
-			seen[dir] = true
-			dirs = append(dirs, dir)
+		for _, mark := range kernelMarks {
+			if strings.Contains(string(b), mark) && !seen[dir] {
+				seen[dir] = true
+				dirs = append(dirs, dir)
+			}
 		}
 		return err
 	})
