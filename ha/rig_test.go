@@ -123,7 +123,7 @@ func parse(fields []string) words {
 func (w words) has(k string) bool { _, ok := w[k]; return ok }
 
 func (w words) addr(k string) netip.Addr {
-	if !w.has(k) {
+	if w[k] == "" {
 		return netip.Addr{}
 	}
 	if a, ok := cast[w[k]]; ok {
