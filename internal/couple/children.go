@@ -3,6 +3,7 @@ package couple
 import (
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/mip6/mip6/ha"
 	"github.com/mip6/mip6/ike"
@@ -17,7 +18,13 @@ type installed struct {
 	mode    xfrm.Mode
 	in, out xfrm.ID
 	inSrc   netip.Addr
+	// last is when the inbound SA of a pair that is gone goes too; zero while it is in use.
+	last time.Time
 }
+
+// lingerTime is how long the inbound SA of a pair that was replaced is kept: what
+// the peer sent with it is still under way.
+const lingerTime = 2 * time.Second
 
 // The one cipher of child SAs that IKE negotiates so far (RFC 4106), in Linux's words.
 const (
@@ -63,26 +70,61 @@ func (n *Node) state(c ike.Child) xfrm.SA {
 	}
 }
 
-// uninstall takes a pair out, from where it stands now.
+// uninstall takes a pair out, from where it stands now: the outbound SA at once, since nothing may
+// be sent any more that the peer has no state for; the inbound one after a while,
+// where another pair has taken its place.
 func (n *Node) uninstall(c ike.Child, out []Action) []Action {
-	key := n.keyOf(n.sas[c.SA], c.ReqID)
-	in := xfrm.ID{Dst: c.LocalAddr, SPI: xfrm.SPI(c.SPIIn), Proto: xfrm.ESP}
-	to := xfrm.ID{Dst: c.RemoteAddr, SPI: xfrm.SPI(c.SPIOut), Proto: xfrm.ESP}
+	id := xfrm.ReqID(c.ReqID)
 	for _, h := range n.order {
-		for i, x := range h.installed {
-			if x.spiIn == c.SPIIn && x.reqid == xfrm.ReqID(c.ReqID) {
-				key, in, to = h.addr, x.in, x.out
-				h.installed = append(h.installed[:i:i], h.installed[i+1:]...)
-				break
+		for i := range h.installed {
+			x := &h.installed[i]
+			if x.spiIn != c.SPIIn || x.reqid != id || !x.last.IsZero() {
+				continue
 			}
+			out = append(out, Xfrm{Key: h.addr, Ops: []xfrm.Op{xfrm.DelSA{ID: x.out}}})
+			x.last = n.now
+			if h.replaced(*x) && !n.stop.begun {
+				x.last = n.now.Add(lingerTime)
+			}
+			return n.reap(out)
 		}
 	}
-	ops := []xfrm.Op{xfrm.DelSA{ID: in}}
+	ops := []xfrm.Op{xfrm.DelSA{ID: xfrm.ID{Dst: c.LocalAddr, SPI: xfrm.SPI(c.SPIIn), Proto: xfrm.ESP}}}
 	if c.SPIOut != 0 {
-		// Outbound first: nothing is sent that the peer has no state for any more.
-		ops = []xfrm.Op{xfrm.DelSA{ID: to}, xfrm.DelSA{ID: in}}
+		ops = append(ops, xfrm.DelSA{ID: xfrm.ID{Dst: c.RemoteAddr, SPI: xfrm.SPI(c.SPIOut), Proto: xfrm.ESP}})
 	}
-	return append(out, Xfrm{Key: key, Ops: ops})
+	return append(out, Xfrm{Key: n.keyOf(n.sas[c.SA], c.ReqID), Ops: ops})
+}
+
+// replaced tells whether another pair in use serves what this one did.
+func (h *home) replaced(old installed) bool {
+	for _, x := range h.installed {
+		if x.reqid == old.reqid && x.spiIn != old.spiIn && x.last.IsZero() {
+			return true
+		}
+	}
+	return false
+}
+
+// reap removes inbound SAs whose time is over.
+func (n *Node) reap(out []Action) []Action {
+	n.reapAt = time.Time{}
+	for _, h := range n.order {
+		keep := h.installed[:0]
+		for _, x := range h.installed {
+			switch {
+			case x.last.IsZero():
+			case x.last.After(n.now) && !n.stop.closing:
+				n.reapAt = earlier(n.reapAt, x.last)
+			default:
+				out = append(out, Xfrm{Key: h.addr, Ops: []xfrm.Op{xfrm.DelSA{ID: x.in}}})
+				continue
+			}
+			keep = append(keep, x)
+		}
+		h.installed = keep
+	}
+	return out
 }
 
 // follow keeps the addresses of installed SAs as a migration leaves them.

@@ -8,6 +8,7 @@ import (
 	"github.com/mip6/mip6/ike"
 	"github.com/mip6/mip6/internal/host"
 	"github.com/mip6/mip6/mn"
+	"github.com/mip6/mip6/mobility/protect"
 	"github.com/mip6/mip6/xfrm"
 )
 
@@ -15,7 +16,7 @@ import (
 func (n *Node) dispatch(ev Event, out []Action) []Action {
 	switch e := ev.(type) {
 	case Start:
-		n.start(e)
+		return n.start(e, out)
 	case FromHost:
 		n.fromHost(e.Event)
 	case FromXfrm:
@@ -38,7 +39,10 @@ func (n *Node) dispatch(ev Event, out []Action) []Action {
 
 // start gives the machines what the ledger held. Each role is told even where there
 // is nothing: it begins with that.
-func (n *Node) start(e Start) {
+func (n *Node) start(e Start, out []Action) []Action {
+	if ops := n.shared(true); len(ops) > 0 {
+		out = append(out, Xfrm{Ops: ops})
+	}
 	for _, sa := range e.SAs {
 		// The home address is one end of a transport SA; a tunnel SA is found by
 		// its request id when a child with the same one comes up.
@@ -60,6 +64,40 @@ func (n *Node) start(e Start) {
 		}
 		n.tellHA(ha.Start{})
 	}
+	return out
+}
+
+// shared is what the mobile nodes of a host have in common in the databases, to be
+// put in or taken out: neighbour discovery passes unprotected (see package
+// protect). A home agent sees to its own.
+func (n *Node) shared(put bool) []xfrm.Op {
+	if len(n.cfg.MNs) == 0 || n.cfg.HA != nil {
+		return nil
+	}
+	plan := protect.Plan{Role: protect.Node}
+	if put {
+		return plan.Start(protect.Generic{})
+	}
+	return plan.Stop(protect.Generic{})
+}
+
+// Want is what the roles want in the databases now; SAs of children are not in it.
+func (n *Node) Want() xfrm.Snapshot {
+	var s xfrm.Snapshot
+	add := func(w xfrm.Snapshot) {
+		s.SAs = append(s.SAs, w.SAs...)
+		s.Policies = append(s.Policies, w.Policies...)
+	}
+	if len(n.shared(true)) > 0 {
+		add(protect.Plan{Role: protect.Node}.Generic(protect.Generic{}))
+	}
+	for i := range n.cfg.MNs {
+		add(n.cfg.MNs[i].Machine.Want())
+	}
+	if n.cfg.HA != nil {
+		add(n.cfg.HA.Machine.Want())
+	}
+	return s
 }
 
 // stale files an SA of an earlier run under its home address.

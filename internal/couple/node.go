@@ -81,6 +81,7 @@ type Node struct {
 	echoes  []echo
 	queue   []any // actions of the machines, waiting for translation
 	stop    stopping
+	reapAt  time.Time // when a replaced inbound SA goes
 	now     time.Time
 }
 
@@ -165,7 +166,7 @@ func (n *Node) Deadline() time.Time {
 	if n.cfg.HA != nil {
 		d = earlier(d, n.cfg.HA.Machine.Deadline())
 	}
-	return earlier(d, n.stop.deadline)
+	return earlier(earlier(d, n.reapAt), n.stop.deadline)
 }
 
 func earlier(a, b time.Time) time.Time {
@@ -186,6 +187,9 @@ func (n *Node) Tick(now time.Time, out []Action) []Action {
 	}
 	n.fromIKE(n.cfg.IKE.Tick(now, nil))
 	out = n.pump(out)
+	if !n.reapAt.IsZero() && !n.reapAt.After(now) {
+		out = n.reap(out)
+	}
 	return n.stopTick(out)
 }
 

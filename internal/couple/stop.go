@@ -66,7 +66,10 @@ func (n *Node) stopTick(out []Action) []Action {
 			out = n.dropStale(h, x.ReqID, out)
 		}
 	}
-	out = n.pump(out)
+	out = n.reap(n.pump(out))
+	if ops := n.shared(false); len(ops) > 0 {
+		out = append(out, Xfrm{Ops: ops})
+	}
 	st.done, st.deadline = true, time.Time{}
 	return append(out, Stopped{})
 }

@@ -101,17 +101,21 @@ func (h *history) addMove(m control.Move) {
 // told again (more of its times are known) takes the place of the first.
 func (h *history) nodeMoved(e mn.Changed) {
 	t := e.Info.LastMove
-	if t.AckAt.IsZero() || t == h.lastMove {
+	if t.AckAt.IsZero() || t.AckAt.Equal(h.lastMove.AckAt) {
 		return
 	}
-	start := t.CareOfAt
-	for _, x := range []time.Time{t.RouterAt, t.LinkUp} {
+	// What happened before the last move was acknowledged (the advertisement of a link
+	// that was not left) is no part of this one.
+	for _, x := range []*time.Time{&t.LinkUp, &t.RouterAt, &t.CareOfAt} {
+		if x.Before(h.lastMove.AckAt) {
+			*x = time.Time{}
+		}
+	}
+	var start time.Time
+	for _, x := range []time.Time{t.LinkUp, t.RouterAt, t.CareOfAt, t.Migrated, t.UpdateAt} {
 		if !x.IsZero() && (start.IsZero() || x.Before(start)) {
 			start = x
 		}
-	}
-	if start.IsZero() {
-		start = t.UpdateAt
 	}
 	since := func(x time.Time) control.Duration {
 		if x.IsZero() {

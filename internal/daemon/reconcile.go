@@ -69,18 +69,7 @@ func (d *daemon) remove(ctx context.Context, ops []xfrm.Op, undo []host.Op) {
 // wanted is what the roles want in the databases now, SAs of children excepted.
 func (d *daemon) wanted(ctx context.Context) xfrm.Snapshot {
 	var want xfrm.Snapshot
-	err := d.loop.Inspect(ctx, func() {
-		for _, m := range d.mns {
-			w := m.Want()
-			want.SAs = append(want.SAs, w.SAs...)
-			want.Policies = append(want.Policies, w.Policies...)
-		}
-		if d.ha != nil {
-			w := d.ha.Want()
-			want.SAs = append(want.SAs, w.SAs...)
-			want.Policies = append(want.Policies, w.Policies...)
-		}
-	})
+	err := d.loop.Inspect(ctx, func() { want = d.node.Want() })
 	d.check("ask the roles what they want", err)
 	return want
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/mip6/mip6/internal/control"
 	"github.com/mip6/mip6/internal/couple"
 	"github.com/mip6/mip6/internal/doctor"
+	"github.com/mip6/mip6/mobility"
 	"github.com/mip6/mip6/mobility/protect"
 	"github.com/mip6/mip6/xfrm"
 )
@@ -58,7 +59,8 @@ func (h *handler) Bindings(ctx context.Context, p control.Page) (control.Binding
 	}
 	for _, i := range infos {
 		out.Bindings = append(out.Bindings, control.Binding{Home: i.Home, CareOf: i.CareOf, Identity: i.Identity,
-			State: i.State.String(), Sequence: i.Seq, Lifetime: control.Duration(i.Lifetime.Duration()), Remaining: remaining(i.Expires)})
+			State: i.State.String(), Sequence: i.Seq, Lifetime: control.Duration(i.Lifetime.Duration()), Remaining: remaining(i.Expires),
+			KeyMobility: i.Flags&mobility.FlagKey != 0})
 	}
 	return out, err
 }
