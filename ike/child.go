@@ -167,14 +167,14 @@ func (m *Machine) supersede(s *sa, p *pending, c *child) {
 			m.deleteChild(s, own)
 		} else {
 			winner = own
-			heir.state, heir.rekeyAt = childReplaced, time.Time{}
+			m.replaced(heir)
 		}
 	}
 	if old.state != childDeleting && present(s, old) != nil {
 		if winner == own {
 			m.deleteChild(s, old)
 		} else if old.state == childUp || own != nil {
-			old.state, old.rekeyAt = childReplaced, time.Time{}
+			m.replaced(old)
 		}
 	}
 	if old.believed == nil {
@@ -184,6 +184,14 @@ func (m *Machine) supersede(s *sa, p *pending, c *child) {
 		m.emit(ChildRekeyed{OldSPIIn: old.believed.SPIIn, Child: winner.bare()})
 		old.believed = winner
 	}
+}
+
+// replacedTime is how long the peer may take to delete a pair that it replaced.
+const replacedTime = time.Minute
+
+// replaced leaves a pair to the peer to delete; if it does not, we do.
+func (m *Machine) replaced(c *child) {
+	c.state, c.rekeyAt = childReplaced, m.now.Add(replacedTime)
 }
 
 // present returns a pair if the IKE SA still has it.

@@ -66,7 +66,7 @@ func (m *Machine) sendChild(s *sa) {
 			// The peer was quicker: it deleted or rekeyed the pair meanwhile.
 			m.abandon(s, p)
 			if p.old.state == childRekeying {
-				p.old.state = childReplaced
+				m.replaced(p.old)
 			}
 			m.finish(s)
 			return
@@ -103,11 +103,7 @@ func (m *Machine) childAnswer(s *sa, pend *pending, p *message.Payloads) {
 	}
 	pend.suite, pend.spiOut = suite, binary.BigEndian.Uint32(spi)
 	if slices.Contains(pend.gone, pend.spiOut) {
-		old := present(s, pend.old)
-		m.localFailure(s, pend, "the peer deleted it at once")
-		if old != nil && old.heir == nil {
-			m.closeChild(s, old, ReasonDeleted)
-		}
+		m.goneAlready(s, pend)
 		return
 	}
 	if suite.KE != transform.KENone {
@@ -138,6 +134,16 @@ func (m *Machine) childAnswer(s *sa, pend *pending, p *message.Payloads) {
 	}
 	pend.want.Local, pend.want.Remote = p.TSi, p.TSr
 	m.install(s, ours, pend)
+}
+
+// goneAlready ends our exchange for a pair that the peer deleted before we knew
+// that it had made it. What it was to replace goes as well.
+func (m *Machine) goneAlready(s *sa, pend *pending) {
+	old := present(s, pend.old)
+	m.localFailure(s, pend, "the peer deleted it at once")
+	if old != nil && old.heir == nil {
+		m.closeChild(s, old, ReasonDeleted)
+	}
 }
 
 // rejectAnswer gives a child up that the peer believes to be up: it is deleted
@@ -173,7 +179,7 @@ func (m *Machine) reviveOld(pend *pending) {
 	if old := pend.old; old != nil && old.state == childRekeying {
 		old.state = childUp
 		if old.heir != nil {
-			old.state = childReplaced
+			m.replaced(old)
 		}
 	}
 }

@@ -196,7 +196,7 @@ func TestLifetimes(t *testing.T) {
 
 // TestChaos: whatever crosses on a bad network, both ends agree in the end.
 func TestChaos(t *testing.T) {
-	for seed := uint64(0); seed < 80; seed++ {
+	for seed := uint64(0); seed < 60; seed++ {
 		w, mn, ha := pair(t, seed, nil)
 		connect(t, w, mn, ha)
 		w.loss, w.dup, w.jitter = 0.25, 0.1, 300*time.Millisecond

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/mip6/mip6/ike/message"
@@ -155,6 +156,9 @@ func (m *Machine) request(s *sa, e Datagram, h message.Header, hash [32]byte, p 
 		m.badRequest(s, err.Error())
 		return
 	}
+	if old := s.predecessor; old != nil && old.successor == s && !deletesIKE(p) {
+		m.inherit(old, s) // the peer has settled on this one of two new IKE SAs
+	}
 	switch {
 	case h.Exchange == message.IKEAuth && s.state == stateHalfOpen:
 		m.authRequest(s)
@@ -167,6 +171,10 @@ func (m *Machine) request(s *sa, e Datagram, h message.Header, hash [32]byte, p 
 	default:
 		m.badRequest(s, h.Exchange.String())
 	}
+}
+
+func deletesIKE(p *message.Payloads) bool {
+	return slices.ContainsFunc(p.Deletes, func(d message.Delete) bool { return d.Protocol == message.ProtoIKE })
 }
 
 // badRequest answers an authenticated request that breaks the protocol, and

@@ -148,7 +148,7 @@ func (m *Machine) inherit(s, n *sa) {
 			m.peers[k][i] = n.id
 		}
 	}
-	s.state, s.successor = stateRekeyed, nil
+	s.state, s.successor, n.predecessor = stateRekeyed, nil, nil
 	s.dieAt = m.now.Add(2 * goneTime)
 	if s.req != nil && s.req.job.kind == jobRekeySA {
 		s.req = nil
@@ -207,7 +207,7 @@ func (m *Machine) rekeySARequest(s *sa) {
 		message.KE{Group: uint16(g), Data: ke.Public()}.Body(),
 	})
 	if s.req != nil && s.req.job.kind == jobRekeySA {
-		s.successor = n // ours is under way too: settle decides
+		s.successor, n.predecessor = n, s // ours is under way too: settle decides
 		return
 	}
 	m.inherit(s, n)

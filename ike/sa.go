@@ -58,8 +58,9 @@ type sa struct {
 
 	children []*child
 
-	successor *sa    // peer's rekey of this IKE SA, while ours is under way too
-	lowNonce  []byte // of the exchange that made this IKE SA by a rekey
+	// The peer's rekey of this IKE SA, while ours is under way too; and back.
+	successor, predecessor *sa
+	lowNonce               []byte // of the exchange that made this IKE SA by a rekey
 
 	created, established, heard time.Time
 	rekeyAt, hardAt, dieAt      time.Time
@@ -323,6 +324,8 @@ func (m *Machine) tickSA(s *sa) {
 		if m.due(c.hardAt) {
 			c.hardAt = time.Time{}
 			m.closeChild(s, c, ReasonExpired)
+		} else if m.due(c.rekeyAt) && c.state == childReplaced {
+			m.deleteChild(s, c)
 		} else if m.due(c.rekeyAt) {
 			m.rekeyChild(s, c)
 		}

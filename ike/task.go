@@ -1,5 +1,7 @@
 package ike
 
+import "slices"
+
 // side says whose request a task belongs to: ours or the peer's. An IKE SA has
 // at most one of each under way.
 type side uint8
@@ -166,6 +168,12 @@ func (m *Machine) installed(s *sa, who side, e Installed) {
 		} else {
 			m.refuseChild(s, noAdditional, "installation: "+e.Err.Error())
 		}
+		return
+	}
+	if who == ours && slices.Contains(p.gone, c.SPIOut) {
+		m.emit(Uninstall{c.bare()})
+		p.spiIn = 0
+		m.goneAlready(s, p)
 		return
 	}
 	if c.Mode == Tunnel && (c.LocalAddr != s.local.Addr() || c.RemoteAddr != s.remote.Addr()) {
