@@ -147,8 +147,8 @@ type Pool struct {
 
 // IKE is [ike].
 type IKE struct {
-	Port, NATPort     uint16
-	CookieThreshold   int
+	Port              uint16
+	CookieThreshold   int // -1: always demand cookies
 	HalfOpenMax       int
 	HalfOpenPerSource int
 	HalfOpenTimeout   time.Duration
@@ -160,7 +160,7 @@ type IKE struct {
 	IKEHard           time.Duration
 	ChildRekey        time.Duration
 	ChildHard         time.Duration
-	Jitter            float64
+	Jitter            float64 // part of a rekey time; -1: none
 	IKEProposals      []transform.Offer
 	ESPProposals      []transform.Offer
 	ReplayWindow      uint32 // packets

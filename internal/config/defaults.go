@@ -30,7 +30,6 @@ func defaultDaemon() Daemon {
 func defaultIKE() IKE {
 	return IKE{
 		Port:              500,
-		NATPort:           4500,
 		CookieThreshold:   64,
 		HalfOpenMax:       4096,
 		HalfOpenPerSource: 64,

@@ -88,8 +88,9 @@ func TestMistakes(t *testing.T) {
 			`3: ike.esp_proposals: expected at least one proposal`}},
 		{"rekey after the end", goodMN, "[mn]\n", "[ike]\nchild_rekey = \"1h\"\nchild_hard = \"30m\"\n[mn]\n", []string{
 			`3: ike.child_hard: expected more than child_rekey, which is 1h`}},
-		{"ports", goodMN, "[mn]\n", "[ike]\nport = 4500\nnat_port = 70000\n[mn]\n", []string{
-			`3: ike.nat_port: expected a whole number from 1 to 65535, found the number 70000`}},
+		{"ports", goodMN, "[mn]\n", "[ike]\nport = 70000\ncookie_threshold = 0\n[mn]\n", []string{
+			`2: ike.port: expected a whole number from 1 to 65535, found the number 70000`,
+			`3: ike.cookie_threshold: expected -1 (always) or a number from 1 on`}},
 		{"no auth", goodMN, "auth = \"psk\"\n", "", []string{`4: peer[1].auth: missing`}},
 		{"auth word", goodMN, `auth = "psk"`, `auth = "key"`, []string{`8: peer[1].auth: expected "psk" or "cert", found "key"`}},
 		{"no certificate", goodMN, `auth = "psk"`, `auth = "cert"`, []string{`4: peer[1]: expected certificate and private_key`}},

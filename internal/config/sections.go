@@ -86,11 +86,10 @@ func (ld *loader) ike(root *table, c *Config) {
 	defer t.finish()
 	k := &c.IKE
 	integer(t, "port", 1, math.MaxUint16, &k.Port)
-	integer(t, "nat_port", 1, math.MaxUint16, &k.NATPort)
-	if k.Port == k.NATPort {
-		t.fail("nat_port", "expected another port than ike.port, found %d in both", k.Port)
-	}
 	integer(t, "cookie_threshold", -1, 1<<20, &k.CookieThreshold)
+	if k.CookieThreshold == 0 {
+		t.fail("cookie_threshold", "expected -1 (always) or a number from 1 on, found 0")
+	}
 	integer(t, "half_open_max", 1, 1<<20, &k.HalfOpenMax)
 	integer(t, "half_open_per_source", 1, 1<<20, &k.HalfOpenPerSource)
 	t.duration("half_open_timeout", time.Second, 10*time.Minute, &k.HalfOpenTimeout)
@@ -100,7 +99,9 @@ func (ld *loader) ike(root *table, c *Config) {
 		t.fail("retransmit_max", "expected at least ike.retransmit_first, %s", short(k.RetransmitFirst))
 	}
 	integer(t, "retransmit_tries", 1, 100, &k.RetransmitTries)
-	t.fraction("jitter", &k.Jitter)
+	if t.fraction("jitter", &k.Jitter); k.Jitter == 0 {
+		k.Jitter = -1
+	}
 	integer(t, "replay_window", 32, 4096, &k.ReplayWindow)
 	t.lifetimes(&lifetimes{&k.DPD, &k.IKERekey, &k.IKEHard, &k.ChildRekey, &k.ChildHard})
 	t.offers("ike_proposals", false, &k.IKEProposals)
