@@ -60,12 +60,15 @@ func (m *Machine) goAbroad(now time.Time, want attachment, out []Action) []Actio
 	back := s.Cur.Kind == nowhere // the link may have lost its routes
 	if from.Phase == protect.Away && from.CareOf == to.CareOf && s.OnLo != m.dup() && !s.Reput {
 		changed := !want.same(s.Cur)
+		// The address may be told before the router that it comes from: what was sent
+		// meanwhile went by the main table, which may know the link of before only.
+		rerouted := want.Router != s.Cur.Router
 		s.Cur = want
 		if changed || back {
 			out = m.save(out)
 			out = m.hostOps(m.route(m.routing(want), back), false, out)
 		}
-		if back {
+		if back || rerouted {
 			m.kick(now)
 		}
 		return out
