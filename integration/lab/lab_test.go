@@ -99,15 +99,20 @@ func checkPing(t *testing.T, l *Lab, from netip.Addr) {
 		out, _ := l.Host(MN).Output(context.Background(), "ip", "-6", "route")
 		t.Fatalf("%v\n%s", err, out)
 	}
-	last := echoes[len(echoes)-5]
-	if min := l.Plan.RTT(); l.Link() != Home && (last.RTT < min || last.RTT > min+min/2) {
-		t.Errorf("round trip %v, want a little over %v", last.RTT, min)
+	best := time.Hour
+	for _, e := range echoes {
+		if e.RTT != 0 {
+			best = min(best, e.RTT)
+		}
+	}
+	if want := l.Plan.RTT(); l.Link() != Home && (best < want || best > want+want/2) {
+		t.Errorf("round trip %v, want a little over %v", best, want)
 	}
 	outage, _, _ := echoes.Outage()
 	if first > time.Second {
 		t.Errorf("first answer after %v", first)
 	}
-	t.Logf("ping from %v: first answer after %v, %d of %d lost, outage %v, then %v", from, first, echoes.Lost(), len(echoes), outage, last.RTT)
+	t.Logf("ping from %v: first answer after %v, %d of %d lost, outage %v, at best %v", from, first, echoes.Lost(), len(echoes), outage, best)
 }
 
 // TestMove takes the mobile node around all links and checks what the captures saw.
@@ -124,7 +129,7 @@ func TestMove(t *testing.T) {
 			t.Fatal(err)
 		}
 		forgetRouters(t, l)
-		if err := l.Solicit(MN, MNIface); err != nil {
+		if err := l.Solicit(ctx, MN, MNIface); err != nil {
 			t.Fatal(err)
 		}
 		got, err := l.WaitAddr(ctx, MN, MNIface, p.Prefix(to), 10*time.Second)

@@ -1,8 +1,10 @@
 package lab
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -10,9 +12,12 @@ import (
 // Solicit sends one router solicitation with the source link-layer address (RFC
 // 4861 §4.1) from a host's interface. Linux 6.1 sends none by itself when a carrier
 // returns; on a node under test that is the node's duty, so this is for tests of
-// the lab.
-func (l *Lab) Solicit(host, iface string) error {
+// the lab. It waits for the link-local address that it comes from.
+func (l *Lab) Solicit(ctx context.Context, host, iface string) error {
 	h := l.Host(host)
+	if _, err := l.WaitAddr(ctx, host, iface, netip.MustParsePrefix("fe80::/10"), 5*time.Second); err != nil {
+		return err
+	}
 	link, err := h.NL.LinkByName(iface)
 	if err != nil {
 		return err
