@@ -51,6 +51,36 @@ func (m *Machine) detach(out []Action) []Action {
 	return out
 }
 
+// strays removes the home address from interfaces where an earlier run has left it: with the
+// home flag, which nobody else gives it.
+// And it puts it again where it was taken off.
+func (m *Machine) strays(now time.Time, out []Action) []Action {
+	home := m.cfg.Home.Addr()
+	if m.s.Renew {
+		m.s.Renew = false
+		var ops []host.Op
+		for _, op := range m.WantHost() {
+			if a, ok := op.(host.PutAddr); ok {
+				if a.IfIndex != 0 {
+					a.NoDAD = m.mayBeBound(now)
+				}
+				ops = append(ops, a)
+			}
+		}
+		out = m.hostOps(ops, true, out)
+	}
+	for i := range m.s.Links {
+		l := &m.s.Links[i]
+		a := l.addr(home)
+		if a == nil || !a.Addr.Home || l.Link.Name == "lo" || l.Link.Index == m.s.OnIf {
+			continue
+		}
+		l.dropAddr(home)
+		out = m.hostOps([]host.Op{host.DelAddr{IfIndex: l.Link.Index, Prefix: a.Addr.Prefix}}, false, out)
+	}
+	return out
+}
+
 // goAbroad moves to a care-of address: routes, policies and SAs, the IKE SA's end,
 // and then, when the databases have confirmed, the Binding Update.
 func (m *Machine) goAbroad(now time.Time, want attachment, out []Action) []Action {

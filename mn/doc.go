@@ -12,5 +12,5 @@
 // leaves only after the migration before it has completed.
 //
 // New(Config, xfrm.Caps, io.Reader) makes a Machine; Step, Tick and Deadline drive it; Info
-// shows it, Want is the xfrm.Snapshot that should be installed, for reconciling.
+// shows it, Want and WantHost are what should be installed, for reconciling.
 package mn

@@ -181,16 +181,11 @@ func (m *Machine) addrChanged(now time.Time, e host.AddrChanged) {
 	}
 }
 
-// homeGone notes that somebody took the home address off a place where we had put it.
+// homeGone notes that the home address is not where we had put it: somebody took it off, or
+// the news of our own earlier removal comes late. Putting it again does no harm.
 func (m *Machine) homeGone(l *link, a netip.Addr) {
-	if a != m.cfg.Home.Addr() {
-		return
-	}
-	switch {
-	case l.Link.Name == "lo":
-		m.s.OnLo = false
-	case l.Link.Index == m.s.OnIf:
-		m.s.OnIf = 0
+	if a == m.cfg.Home.Addr() && (m.s.OnLo && l.Link.Name == "lo" || l.Link.Index == m.s.OnIf) {
+		m.s.Renew = true
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/mip6/mip6/internal/host"
 	"github.com/mip6/mip6/mobility/protect"
 	"github.com/mip6/mip6/xfrm"
 )
@@ -35,6 +36,7 @@ type state struct {
 	Routes routing
 	OnLo   bool // the home address is on the loopback interface
 	OnIf   int  // and by us on this one (at home), or 0
+	Renew  bool // it was taken off: to be put again
 	Grace  []grace
 
 	HostGate, XfrmGate uint64 // ids whose success a Binding Update waits for; 0: open
@@ -136,6 +138,7 @@ func (m *Machine) settle(now time.Time, out []Action) []Action {
 		out = m.settleStop(now, out)
 	} else {
 		out = m.follow(now, out)
+		out = m.strays(now, out)
 		out = m.repair(now, out)
 		out = m.solicit(now, out)
 		if m.open() {
@@ -208,3 +211,24 @@ func (m *Machine) id() uint64 {
 // Want is what should be in the databases now, Mobile IPv6 states and policies; IKE's
 // states are not in it.
 func (m *Machine) Want() xfrm.Snapshot { return m.plan.Want(m.s.Bind) }
+
+// WantHost is what should be in the host now (addresses, routes, rules), as the operations that
+// would make it: what carries the program's mark and is not in it is a left-over of
+// an earlier run.
+func (m *Machine) WantHost() []host.Op {
+	s := &m.s
+	var ops []host.Op
+	for _, r := range s.Routes.Routes {
+		ops = append(ops, host.PutRoute{Route: r})
+	}
+	for _, r := range s.Routes.Rules {
+		ops = append(ops, host.PutRule{Rule: r})
+	}
+	if s.OnLo {
+		ops = append(ops, host.PutAddr{Prefix: hostPrefix(m.cfg.Home.Addr()), Home: true, NoDAD: true})
+	}
+	if s.OnIf != 0 {
+		ops = append(ops, host.PutAddr{IfIndex: s.OnIf, Prefix: m.cfg.Home, Home: true, NoDAD: s.OnLo})
+	}
+	return ops
+}
