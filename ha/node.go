@@ -117,24 +117,27 @@ func (m *Machine) add(home netip.Addr, identity string, agent uint8) *node {
 	return n
 }
 
-// place puts a node at the index of its record.
+// place puts a node at the index of its record; the free indexes are counted later.
 func (m *Machine) place(n *node) bool {
 	if n.index >= protect.MaxIndex || int(n.index) < len(m.nodes) && m.nodes[n.index] != nil {
 		return false
 	}
-	for int(n.index) >= len(m.nodes) {
-		m.freeNodes = append(m.freeNodes, uint32(len(m.nodes)))
-		m.nodes = append(m.nodes, nil)
-	}
-	for i, x := range m.freeNodes {
-		if x == n.index {
-			m.freeNodes = append(m.freeNodes[:i], m.freeNodes[i+1:]...)
-			break
-		}
+	if more := int(n.index) + 1 - len(m.nodes); more > 0 {
+		m.nodes = append(m.nodes, make([]*node, more)...)
 	}
 	m.nodes[n.index] = n
 	m.byHome[n.home] = n.index
 	return true
+}
+
+// countFree finds the free indexes.
+func (m *Machine) countFree() {
+	m.freeNodes = m.freeNodes[:0]
+	for i := len(m.nodes) - 1; i >= 0; i-- { // the lowest is taken first
+		if m.nodes[i] == nil {
+			m.freeNodes = append(m.freeNodes, uint32(i))
+		}
+	}
 }
 
 // reqIDs are the node's request ids. Instances share the block.

@@ -363,7 +363,7 @@ func listed(list []xfrm.Policy) []string {
 }
 
 func TestRandomEvents(t *testing.T) {
-	seeds := 60
+	seeds := 40
 	if testing.Short() {
 		seeds = 10
 	}
