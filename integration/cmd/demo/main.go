@@ -1,0 +1,175 @@
+// Command demo plays the main job of mip6 on this machine and checks it.
+//
+//	demo [-kernel auto|host|uml|6.1|6.12] [-quick] [-steps LIST] [-dad off|on|optimistic] [-out DIR]
+//
+// It needs root. Where the host's kernel lacks Mobile IPv6 or ESP it plays inside
+// user-mode Linux. Exit status: 0 every check passed, 1 a check failed, 2 the demo
+// could not be played.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/mip6/mip6/integration/lab"
+	"github.com/mip6/mip6/integration/story"
+	"github.com/mip6/mip6/integration/vm"
+)
+
+// flags are the command line's.
+type flags struct {
+	kernel, steps, dad, out, bin string
+	quick, inside                bool
+	timeout                      time.Duration
+}
+
+func main() {
+	var f flags
+	flag.StringVar(&f.kernel, "kernel", "auto", "where to play: auto, host, uml, 6.1 or 6.12")
+	flag.StringVar(&f.steps, "steps", "", "steps, separated by commas: "+strings.Join(story.StepNames(), ","))
+	flag.BoolVar(&f.quick, "quick", false, "play "+strings.Join(story.Quick, ", ")+" only")
+	flag.StringVar(&f.dad, "dad", string(lab.DADOff), "duplicate address detection of the node's kernel: off, on or optimistic")
+	flag.StringVar(&f.out, "out", "out/demo", "folder for captures, logs and report.json; emptied first")
+	flag.StringVar(&f.bin, "bin", "", "folder with mip6d and mip6ctl (default: that of this program)")
+	flag.DurationVar(&f.timeout, "timeout", 15*time.Minute, "give up after this time")
+	flag.BoolVar(&f.inside, "inside", false, "play right here (what demo runs inside the kernel it boots)")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	status, err := run(ctx, f)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "demo:", err)
+	}
+	os.Exit(status)
+}
+
+const (
+	statusFailed  = 1
+	statusNotDone = 2
+)
+
+func run(ctx context.Context, f flags) (int, error) {
+	if flag.NArg() > 0 {
+		return statusNotDone, fmt.Errorf("unexpected argument %q", flag.Arg(0))
+	}
+	if os.Geteuid() != 0 {
+		return statusNotDone, errors.New("needs root, for network namespaces and IPsec: run it by sudo")
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return statusNotDone, err
+	}
+	if f.bin == "" {
+		f.bin = filepath.Dir(self)
+	}
+	for _, dir := range []*string{&f.bin, &f.out} {
+		if *dir, err = filepath.Abs(*dir); err != nil {
+			return statusNotDone, err
+		}
+	}
+	if f.inside {
+		return play(ctx, f)
+	}
+	for _, name := range []string{"mip6d", "mip6ctl"} {
+		if _, err := os.Stat(filepath.Join(f.bin, name)); err != nil {
+			return statusNotDone, fmt.Errorf("%s is not in %s: run make build first", name, f.bin)
+		}
+	}
+	if err := empty(f.out); err != nil {
+		return statusNotDone, err
+	}
+	status, err := boot(ctx, f, self)
+	if err != nil {
+		return statusNotDone, err
+	}
+	report, err := story.Finish(ctx, f.out, os.Stdout)
+	if err != nil {
+		return statusNotDone, err
+	}
+	if _, failed := report.Passed(); failed > 0 && status == 0 {
+		status = statusFailed
+	}
+	return status, nil
+}
+
+// play plays the story in the kernel that runs this.
+func play(ctx context.Context, f flags) (int, error) {
+	o := story.Options{Dir: f.out, Bin: f.bin, DAD: lab.DAD(f.dad), Out: os.Stdout}
+	switch {
+	case f.steps != "":
+		o.Steps = strings.Split(f.steps, ",")
+	case f.quick:
+		o.Steps = story.Quick
+	}
+	rec, err := story.Run(ctx, o)
+	if err != nil {
+		return statusNotDone, err
+	}
+	if _, failed := rec.Report.Passed(); failed > 0 {
+		return statusFailed, nil
+	}
+	return 0, nil
+}
+
+// boot plays the story in the kernel that was asked for, or that will do.
+func boot(ctx context.Context, f flags, self string) (int, error) {
+	kernel := f.kernel
+	if kernel == "auto" {
+		lacks := story.KernelLacks()
+		if lacks == "" {
+			fmt.Println("This machine's kernel has all that Mobile IPv6 needs: the demo runs on it, in network namespaces of its own.")
+			kernel = vm.Host
+		} else {
+			fmt.Printf("This machine's kernel lacks what Mobile IPv6 needs (%s).\nThe demo runs inside user-mode Linux: a Linux 6.1 that is an ordinary process here.\n", lacks)
+			kernel = vm.UML
+		}
+	}
+	if kernel == vm.Host {
+		return play(ctx, f)
+	}
+	if kernel == vm.Qemu && f.steps == "" && !f.quick {
+		f.steps = strings.Join(story.Modern, ",")
+		fmt.Println("This kernel runs under qemu without hardware support, slowly: fewer steps.")
+	}
+	command := []string{self, "-inside", "-out", f.out, "-bin", f.bin, "-dad", f.dad}
+	if f.steps != "" {
+		command = append(command, "-steps", f.steps)
+	}
+	if f.quick {
+		command = append(command, "-quick")
+	}
+	return vm.Run(ctx, vm.Options{
+		Kernel: kernel, Mem: "1536M", Command: command, Shares: []string{f.out}, Timeout: f.timeout,
+		Stdout: os.Stdout, Stderr: os.Stderr, Log: os.Stderr,
+	})
+}
+
+// leftBy are the files that a demo writes.
+var leftBy = []string{"*.pcapng", "*.log", "*.jsonl", "*-after-*.txt", "radvd-*.conf", "record.json", "report.json", "esp_sa", "ikev2_decryption_table", "preferences"}
+
+// empty makes the folder, without what an earlier demo left in it.
+func empty(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for _, pattern := range leftBy {
+		old, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			return err
+		}
+		for _, path := range old {
+			if err := os.Remove(path); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

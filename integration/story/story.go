@@ -1,0 +1,216 @@
+package story
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/mip6/mip6/integration/lab"
+)
+
+// Options say how to play the story.
+type Options struct {
+	Dir   string    // captures, logs and record.json go here
+	Bin   string    // folder with mip6d and mip6ctl
+	DAD   lab.DAD   // of the mobile node's kernel; empty: off
+	Steps []string  // names of steps; empty: all
+	Out   io.Writer // the timeline
+}
+
+// step is one part of the story. Every step starts from a node that is registered
+// on a foreign link, whatever the step before did.
+type step struct {
+	name, about string
+	run         func(*story, context.Context) error
+}
+
+var steps = []step{
+	{"register", "registration on foreign link 1, ping both ways", (*story).register},
+	{"tcp", "TCP of full-size segments in both directions", (*story).tcp},
+	{"moves", "foreign link 1 → 2 → 1", (*story).moves},
+	{"hand", "a new address by hand, the old one deleted later", (*story).byHand},
+	{"rekey", "child SAs rekeyed while traffic flows", (*story).rekey},
+	{"consume", "another process migrates; IKE follows", (*story).consume},
+	{"attacks", "binding updates without ESP, and replayed", (*story).attacks},
+	{"crash", "either daemon killed and started again", (*story).crash},
+	{"home", "home, and away again", (*story).home},
+	{"strangers", "wrong key, home address of somebody else", (*story).strangers},
+	{"certificates", "ECDSA certificates in place of the key", (*story).certificates},
+	{"stop", "orderly end: the hosts as they were found", (*story).stop},
+}
+
+// Quick are the steps of the tests that run at every change; Modern those for slow
+// kernels under qemu.
+var (
+	Quick  = []string{"register", "tcp", "moves", "hand", "attacks", "stop"}
+	Modern = []string{"register", "tcp", "moves", "hand", "rekey", "attacks", "stop"}
+)
+
+// StepNames are the names of all steps, in order.
+func StepNames() []string {
+	var names []string
+	for _, s := range steps {
+		names = append(names, s.name)
+	}
+	return names
+}
+
+// ErrSteps means that Options.Steps names no step.
+var ErrSteps = errors.New("story: no such step")
+
+// story is a running story.
+type story struct {
+	o     Options
+	out   io.Writer
+	lab   *lab.Lab
+	plan  lab.Plan
+	caps  *lab.Captures
+	run   string // for sockets, secrets and states: gone with the kernel or the run
+	begin time.Time
+	rec   Record
+
+	mn, ha   *daemon
+	mon      map[string]*lab.XfrmMonitor
+	addrs    *addrWatch
+	found    map[string]lab.Dump // the hosts before the first daemon
+	psk      string
+	awayFrom time.Time // zero: not away
+	ca       *authority
+	certs    map[string][2]string // certificate and key by host
+}
+
+// Run plays the steps and returns what was found; the error tells that the story
+// could not be played, not that a check failed. The record is in Dir in any case.
+func Run(ctx context.Context, o Options) (*Record, error) {
+	for _, name := range o.Steps {
+		if !slices.Contains(StepNames(), name) {
+			return nil, fmt.Errorf("%w: %q (there are %s)", ErrSteps, name, strings.Join(StepNames(), ", "))
+		}
+	}
+	if o.DAD == "" {
+		o.DAD = lab.DADOff
+	}
+	s := &story{o: o, out: o.Out, begin: time.Now(), mon: map[string]*lab.XfrmMonitor{}, found: map[string]lab.Dump{}, certs: map[string][2]string{}}
+	s.plan = lab.DefaultPlan()
+	s.plan.DAD = o.DAD
+	s.rec = Record{HoA: s.plan.HoA.String(), HA: s.plan.HA.String(), DAD: string(o.DAD)}
+	s.rec.Report = Report{Kernel: kernelRelease(), DataPlane: "kernel", Checks: []Check{}, Moves: []Move{}}
+	err := s.setup(ctx)
+	if err == nil {
+		s.play(ctx)
+	}
+	return &s.rec, errors.Join(err, s.close(ctx), s.rec.save(o.Dir))
+}
+
+// play runs the steps. One that breaks off is a failed check, and the next one is
+// tried all the same.
+func (s *story) play(ctx context.Context) {
+	for _, st := range steps {
+		if len(s.o.Steps) > 0 && !slices.Contains(s.o.Steps, st.name) {
+			continue
+		}
+		s.say("", "── %s: %s", st.name, st.about)
+		err := s.ready(ctx)
+		if err == nil {
+			err = st.run(s, ctx)
+		}
+		if ctx.Err() != nil {
+			s.check(st.name+": the step was played to its end", false, "%v", context.Cause(ctx))
+			return
+		}
+		if err != nil {
+			s.check(st.name+": the step was played to its end", false, "%v", err)
+			s.postMortem(ctx, st.name)
+		}
+	}
+}
+
+// say prints a line of the timeline: seconds since the start, host, what.
+func (s *story) say(host, format string, a ...any) {
+	fmt.Fprintf(s.out, "%8.3f  %-6s %s\n", time.Since(s.begin).Seconds(), host, fmt.Sprintf(format, a...))
+}
+
+// check files a check and prints it.
+func (s *story) check(name string, pass bool, format string, a ...any) bool {
+	c := Check{Name: name, Pass: pass, Detail: fmt.Sprintf(format, a...)}
+	s.rec.Report.Checks = append(s.rec.Report.Checks, c)
+	verdict := "pass"
+	if !pass {
+		verdict = "FAIL"
+	}
+	s.say("", "  %s  %s: %s", verdict, name, firstLine(c.Detail))
+	return pass
+}
+
+// away begins or ends a time in which nothing of the node may be seen outside ESP.
+func (s *story) away(now bool) {
+	switch {
+	case now && s.awayFrom.IsZero():
+		s.awayFrom = time.Now()
+	case !now && !s.awayFrom.IsZero():
+		s.rec.Away = append(s.rec.Away, Window{s.awayFrom, time.Now()})
+		s.awayFrom = time.Time{}
+	}
+}
+
+// close ends everything; the files are complete when it returns.
+func (s *story) close(ctx context.Context) error {
+	var errs []error
+	s.away(false)
+	for _, d := range []*daemon{s.mn, s.ha} {
+		if d != nil && d.proc != nil && d.proc.Running() {
+			errs = append(errs, d.proc.Stop(8*time.Second))
+		}
+	}
+	if s.caps != nil {
+		errs = append(errs, s.caps.Stop())
+		s.leaks()
+	}
+	for _, m := range s.mon {
+		_, err := m.Stop()
+		errs = append(errs, err)
+	}
+	if s.addrs != nil {
+		s.addrs.stop()
+	}
+	if s.lab != nil {
+		errs = append(errs, s.keyFiles())
+		errs = append(errs, s.lab.Close())
+	}
+	if s.run != "" {
+		errs = append(errs, os.RemoveAll(s.run))
+	}
+	return errors.Join(errs...)
+}
+
+// postMortem keeps what helps to understand a step that broke off.
+func (s *story) postMortem(ctx context.Context, name string) {
+	for _, host := range []string{lab.MN, lab.HA} {
+		d, err := s.lab.Dump(ctx, host)
+		if err != nil {
+			continue
+		}
+		delete(d, "sysctl")
+		os.WriteFile(filepath.Join(s.o.Dir, host+"-after-"+name+".txt"), []byte(d.String()), 0o644)
+	}
+}
+
+func kernelRelease() string {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return "?"
+	}
+	return unix.ByteSliceToString(u.Release[:])
+}
+
+// host128 is the prefix of one address.
+func host128(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, 128) }
