@@ -18,7 +18,8 @@ type StateInfo struct {
 	CareOf netip.Addr
 }
 
-// FromXfrm says what must stand in the ledger before op is applied.
+// FromXfrm says what op changes in the ledger; Split says what of it before op is
+// applied and what after.
 //
 // An SA carries its owner's mark in the host itself, a request id of our block
 // (see ReqIDs), and it keeps that when a migration gives it another address, where
@@ -41,6 +42,26 @@ func FromXfrm(op xfrm.Op) []Change {
 		return []Change{{Kind: KindPolicy, Key: PolicyKey(op.ID), Del: true}}
 	}
 	return nil
+}
+
+// Split parts the changes of operations that are applied together. What is put must
+// be in the ledger before it is in the host; what is removed must stay there until it
+// is out of the host. After has the removals that no later change takes back. Write
+// before, apply, then write of after what was applied without error.
+func Split(changes []Change) (before, after []Change) {
+	last := make(map[id]int, len(changes))
+	for i, c := range changes {
+		last[id{c.Kind, c.Key}] = i
+	}
+	for i, c := range changes {
+		switch {
+		case !c.Del:
+			before = append(before, c)
+		case last[id{c.Kind, c.Key}] == i:
+			after = append(after, c)
+		}
+	}
+	return before, after
 }
 
 // Block is a run of request ids: Count of them from Base on.
@@ -91,7 +112,7 @@ type hostOp struct {
 	Proxy *host.PutProxy `json:",omitempty"`
 }
 
-// FromHost says what must stand in the ledger before op is applied: nothing for
+// FromHost says what op changes in the ledger, as FromXfrm does: nothing for
 // operations that leave nothing behind, and for SetSysctl, whose found value only
 // the host knows (see Sysctl).
 func FromHost(op host.Op) []Change {

@@ -122,6 +122,30 @@ func TestHostOps(t *testing.T) {
 	}
 }
 
+// TestSplit stops at every point between writing and applying: whatever is in the host
+// has its record.
+func TestSplit(t *testing.T) {
+	changes := []Change{
+		put(KindSA, "kept", "1"), del(KindSA, "gone"), put(KindSA, "passing", "2"), del(KindSA, "passing"),
+		del(KindSA, "anew"), put(KindSA, "anew", "3"), del(KindPolicy, "kept"),
+	}
+	old := []Change{put(KindSA, "gone", "0"), put(KindSA, "anew", "0"), put(KindPolicy, "kept", "0")}
+	before, after := Split(changes)
+	for n := range len(changes) + 1 {
+		onHost := applied(append(old[:3:3], changes[:n]...)...)
+		written := applied(append(old[:3:3], before...)...)
+		for k := range onHost {
+			if _, ok := written[k]; !ok {
+				t.Errorf("after %d operations %v has no record", n, k)
+			}
+		}
+	}
+	end := applied(append(append(old[:3:3], before...), after...)...)
+	if want := applied(append(old[:3:3], changes...)...); !reflect.DeepEqual(end, want) {
+		t.Errorf("at the end %v, want %v", end, want)
+	}
+}
+
 func TestOtherRecords(t *testing.T) {
 	rec := func(c Change) Record { return Record{Kind: c.Kind, Key: c.Key, Value: c.Value} }
 	th := SPDThresholds{1, 2, 3, 4}
