@@ -111,7 +111,7 @@ func (n *Node) doIKE(a ike.Action, out []Action) []Action {
 	case ike.Refused:
 		return n.refused(a, out)
 	case ike.InitialContact:
-		out = append(out, note(Info, "peer has restarted", "peer", a.Peer.String(), "conn", a.Conn))
+		out = append(out, note(Info, "first contact of a peer; what it had here before is dropped", "peer", a.Peer.String(), "conn", a.Conn))
 	}
 	return out
 }

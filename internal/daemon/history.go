@@ -55,7 +55,7 @@ func (h *history) take(n couple.Note) string {
 	defer h.mu.Unlock()
 	switch e := n.Event.(type) {
 	case mn.Changed:
-		if e.What == "move" || e.What == "registered" {
+		if e.What == "home" || e.What == "registered" {
 			h.nodeMoved(e)
 		}
 		return "registration"

@@ -65,7 +65,7 @@ func (k *keyLog) espSA(spi uint32, key []byte) {
 	if k.esp == nil {
 		return
 	}
-	k.write(k.esp, fmt.Sprintf("\"IPv6\",\"*\",\"*\",\"0x%08x\",\"AES-GCM [RFC4106]\",\"0x%x\",\"NULL\",\"\"\n", spi, key))
+	k.write(k.esp, fmt.Sprintf("\"IPv6\",\"*\",\"*\",\"0x%08x\",\"AES-GCM with 16 octet ICV [RFC4106]\",\"0x%x\",\"NULL\",\"\"\n", spi, key))
 }
 
 func (k *keyLog) write(f *os.File, line string) {
