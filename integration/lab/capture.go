@@ -38,7 +38,7 @@ func (l *Lab) Capture(dir string) (*Captures, error) {
 	c := &Captures{}
 	for _, name := range hostNames {
 		h := l.Host(name)
-		list, err := h.NL.LinkList()
+		list, err := whole(h.NL.LinkList)
 		if err != nil {
 			return nil, errors.Join(err, c.Stop())
 		}

@@ -123,7 +123,7 @@ func (h *Host) Sysctls(settings ...string) error {
 // Ifaces are the names of the host's interfaces with a peer or a bridge: all but
 // the loopback and tunnel devices.
 func (h *Host) Ifaces() ([]string, error) {
-	links, err := h.NL.LinkList()
+	links, err := whole(h.NL.LinkList)
 	if err != nil {
 		return nil, err
 	}
@@ -134,4 +134,15 @@ func (h *Host) Ifaces() ([]string, error) {
 		}
 	}
 	return names, nil
+}
+
+// whole lists again while a list comes back as interrupted: the kernel's table
+// changed while it was read, so it may lack something.
+func whole[T any](list func() ([]T, error)) (out []T, err error) {
+	for range 100 {
+		if out, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
+	return out, err
 }

@@ -46,7 +46,9 @@ func start(t *testing.T, p Plan) (context.Context, *Lab) {
 func forgetRouters(t *testing.T, l *Lab) {
 	t.Helper()
 	nl := l.Host(MN).NL
-	routes, err := nl.RouteListFiltered(netlink.FAMILY_V6, &netlink.Route{Protocol: unix.RTPROT_RA}, netlink.RT_FILTER_PROTOCOL)
+	routes, err := whole(func() ([]netlink.Route, error) {
+		return nl.RouteListFiltered(netlink.FAMILY_V6, &netlink.Route{Protocol: unix.RTPROT_RA}, netlink.RT_FILTER_PROTOCOL)
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -99,7 +99,7 @@ func (l *Lab) WaitAddr(ctx context.Context, host, iface string, p netip.Prefix, 
 		if err != nil {
 			return err
 		}
-		addrs, err := h.NL.AddrList(link, netlink.FAMILY_V6)
+		addrs, err := whole(func() ([]netlink.Addr, error) { return h.NL.AddrList(link, netlink.FAMILY_V6) })
 		if err != nil {
 			return err
 		}
