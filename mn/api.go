@@ -148,7 +148,7 @@ type Child struct {
 // KeyMoved gives the IKE SA a new local end; no message is sent for it.
 type KeyMoved struct{ Home, HomeAgent, CareOf netip.Addr }
 
-// KeyDown ends the IKE SA. Silent discards it without a Delete. Old says that the
+// KeyDown ends the IKE SA, or the attempt at one, whose KeysRefused is then not to be told. Silent discards it without a Delete. Old says that the
 // children stay in use until those of the next KeyUp take their place; else they go with it.
 type KeyDown struct {
 	Home        netip.Addr

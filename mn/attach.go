@@ -1,26 +1,15 @@
 package mn
 
 import (
-	"log/slog"
-	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/mip6/mip6/internal/host"
 	"github.com/mip6/mip6/mobility/protect"
-	"github.com/mip6/mip6/xfrm"
 )
-
-// grace is an old care-of address at which packets under way are still accepted.
-type grace struct {
-	CareOf  netip.Addr
-	Inbound []xfrm.SPI
-	Until   time.Time
-}
 
 // follow goes where choose says.
 func (m *Machine) follow(now time.Time, out []Action) []Action {
-	want := m.choose()
+	want := m.choose(now)
 	if !m.s.HoldUntil.IsZero() { // the host tells its addresses one by one
 		if want.Kind != atHome && want.CareOf != m.s.Bind.CareOf && !due(m.s.HoldUntil, now) {
 			return out
@@ -127,64 +116,6 @@ func (m *Machine) goAbroad(now time.Time, want attachment, out []Action) []Actio
 	return out
 }
 
-// leave notes the old care-of address for a grace time if packets to it can still arrive, and
-// which SAs are to be accepted at it.
-func (m *Machine) leave(now time.Time, from, to protect.Binding) grace {
-	if from.Phase != protect.Away || from.CareOf == to.CareOf || !m.reachable(from.CareOf) {
-		return grace{}
-	}
-	g := grace{CareOf: from.CareOf, Until: now.Add(m.cfg.Grace)}
-	if m.plan.Protection == protect.MHAndPayload && m.plan.Caps.Migrate {
-		for _, c := range m.s.Keys.Children {
-			if c.Kind == ChildPayload {
-				g.Inbound = append(g.Inbound, c.InSPI)
-			}
-		}
-	}
-	m.s.Grace = append(m.s.Grace, g)
-	return g
-}
-
-// dropGrace ends the grace of one address at once.
-func (m *Machine) dropGrace(a netip.Addr) []xfrm.Op {
-	var ops []xfrm.Op
-	keep := m.s.Grace[:0]
-	for _, g := range m.s.Grace {
-		if g.CareOf == a {
-			ops = append(ops, protect.EndGrace(g.CareOf, protect.Grace{Inbound: g.Inbound})...)
-			continue
-		}
-		keep = append(keep, g)
-	}
-	m.s.Grace = keep
-	return ops
-}
-
-// expireGrace ends what is over.
-func (m *Machine) expireGrace(now time.Time, out []Action) []Action {
-	for i := 0; i < len(m.s.Grace); {
-		if !due(m.s.Grace[i].Until, now) {
-			i++
-			continue
-		}
-		if ops := m.dropGrace(m.s.Grace[i].CareOf); len(ops) > 0 {
-			out = append(out, Xfrm{Home: m.cfg.Home.Addr(), ID: m.id(), Ops: ops})
-		}
-		// Only the rules change: routes of a place that is lost stay as they are.
-		want := m.s.Routes
-		want.Rules = slices.DeleteFunc(slices.Clone(want.Rules), m.unused)
-		out = m.hostOps(m.route(want, false), false, out)
-	}
-	return out
-}
-
-// unused tells whether a rule's source is neither in use nor in its grace time.
-func (m *Machine) unused(r host.Rule) bool {
-	a := r.Src.Addr()
-	return a != m.cfg.Home.Addr() && a != m.s.Bind.CareOf &&
-		!slices.ContainsFunc(m.s.Grace, func(g grace) bool { return g.CareOf == a })
-}
-
 // homeAddr gives the operations that put the home address on the loopback interface (abroad)
 // and on a link (at home), or on both while changing over, and take it off elsewhere.
 func (m *Machine) homeAddr(onLo bool, onIf int, dad bool) []host.Op {
@@ -207,128 +138,6 @@ func (m *Machine) homeAddr(onLo bool, onIf int, dad bool) []host.Op {
 	}
 	s.OnLo, s.OnIf = onLo, onIf
 	return ops
-}
-
-// hostOps emits a batch. With gate a Binding Update waits for it.
-func (m *Machine) hostOps(ops []host.Op, gate bool, out []Action) []Action {
-	if len(ops) == 0 {
-		return out
-	}
-	p := pending{ID: m.id(), Hard: make([]bool, len(ops))}
-	for i, op := range ops {
-		switch op.(type) {
-		case host.PutAddr, host.PutRoute, host.PutRule:
-			p.Hard[i] = true
-		}
-	}
-	m.s.Pending = append(m.s.Pending, p)
-	if gate {
-		m.s.HostGate = p.ID
-	}
-	return append(out, Host{Home: m.cfg.Home.Addr(), ID: p.ID, Ops: ops})
-}
-
-// xfrmOps emits a batch that a Binding Update waits for.
-func (m *Machine) xfrmOps(ops []xfrm.Op, out []Action) []Action {
-	if len(ops) == 0 {
-		return out
-	}
-	p := pending{ID: m.id(), Hard: make([]bool, len(ops))}
-	for i, op := range ops {
-		switch op.(type) {
-		case xfrm.PutSA, xfrm.PutPolicy, xfrm.Migrate:
-			p.Hard[i] = true
-		}
-	}
-	m.s.Pending = append(m.s.Pending, p)
-	m.s.XfrmGate = p.ID
-	return append(out, Xfrm{Home: m.cfg.Home.Addr(), ID: p.ID, Ops: ops})
-}
-
-// withReput adds everything that should be there, after a start with a record of what was.
-func (m *Machine) withReput(ops []xfrm.Op) []xfrm.Op {
-	if !m.s.Reput {
-		return ops
-	}
-	return append(ops, m.everything()...)
-}
-
-func (m *Machine) everything() []xfrm.Op {
-	var ops []xfrm.Op
-	s := m.Want()
-	for _, sa := range s.SAs {
-		ops = append(ops, xfrm.PutSA{SA: sa})
-	}
-	for _, p := range s.Policies {
-		ops = append(ops, xfrm.PutPolicy{Policy: p})
-	}
-	return ops
-}
-
-// The pause before a failed change is tried again.
-const (
-	firstRepair = 100 * time.Millisecond
-	lastRepair  = 10 * time.Second
-)
-
-// done takes the answer to a batch. A gate opens only if nothing hard failed.
-func (m *Machine) done(now time.Time, id uint64, errs []error, gate, count *uint64, out []Action) []Action {
-	s := &m.s
-	i := slices.IndexFunc(s.Pending, func(p pending) bool { return p.ID == id })
-	if i < 0 {
-		return out
-	}
-	p := s.Pending[i]
-	s.Pending = slices.Delete(s.Pending, i, i+1)
-	failed := false
-	for j, err := range errs {
-		if err == nil || j >= len(p.Hard) || !p.Hard[j] {
-			continue
-		}
-		failed = true
-		*count++
-		out = m.note(slog.LevelWarn, "a change failed", out, slog.Int("operation", j), slog.String("error", err.Error()))
-	}
-	if failed {
-		if s.RepairAt.IsZero() {
-			s.RepairPause = min(max(2*s.RepairPause, firstRepair), lastRepair)
-			s.RepairAt = now.Add(s.RepairPause)
-		}
-		return out
-	}
-	if *gate != id {
-		return out
-	}
-	*gate = 0
-	if m.open() {
-		s.RepairPause = 0
-		if s.Move.Migrated.IsZero() && s.Cur.Kind != nowhere {
-			s.Move.Migrated = now
-			out = m.changed("migrated", out)
-		}
-	}
-	return out
-}
-
-// repair puts everything again after a failure: an SA that could not be migrated has then at
-// least the right policy, and IKE makes another.
-func (m *Machine) repair(now time.Time, out []Action) []Action {
-	s := &m.s
-	if !due(s.RepairAt, now) {
-		return out
-	}
-	s.RepairAt = time.Time{}
-	if s.Cur.Kind == nowhere {
-		s.Reput = true
-		s.HostGate, s.XfrmGate = 0, 0 // closed anew by the next attachment
-		return out
-	}
-	s.Reput = true
-	out = m.hostOps(m.route(m.routing(s.Cur), true), true, out)
-	out = m.xfrmOps(m.everything(), out)
-	out = m.hostOps(m.homeAddr(s.OnLo, s.OnIf, !m.mayBeBound(now)), true, out)
-	s.Reput = false
-	return out
 }
 
 // beginMove starts the record of where time goes.

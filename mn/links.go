@@ -29,6 +29,7 @@ type addr struct {
 	Addr     host.Addr
 	ToldAt   time.Time // its lifetimes count from here
 	UsableAt time.Time // zero: not usable
+	Since    time.Time // of its appearance
 	Appeared uint64    // order of its appearance
 	Newness  uint64    // order of appearance, or of the advertisement that revived it
 	Doubt    bool
@@ -166,7 +167,7 @@ func (m *Machine) addrChanged(now time.Time, e host.AddrChanged) {
 	}
 	if a == nil {
 		m.s.Order++
-		l.Addrs = append(l.Addrs, addr{Appeared: m.s.Order, Newness: m.s.Order})
+		l.Addrs = append(l.Addrs, addr{Since: now, Appeared: m.s.Order, Newness: m.s.Order})
 		a = &l.Addrs[len(l.Addrs)-1]
 		if !l.SawUp && now.Sub(l.SeenAt) < settled {
 			a.Newness = 0
@@ -241,7 +242,12 @@ func (m *Machine) expireLinks(now time.Time) {
 	}
 }
 
-func (l *link) deadline(min func(time.Time)) {
+func (l *link) deadline(now time.Time, min func(time.Time)) {
+	for i := range l.Addrs {
+		if t := l.Addrs[i].waits(l); t.After(now) {
+			min(t)
+		}
+	}
 	for _, r := range l.Routers {
 		min(r.Until)
 	}

@@ -21,7 +21,8 @@ type Machine struct {
 // state is everything that changes, as plain data: copied between any two steps it
 // gives the same trace. (Its fields are exported so that a test can copy them.)
 type state struct {
-	Started, Fresh bool // Fresh: started without a record
+	Started, Fresh bool      // Fresh: started without a record
+	Now            time.Time // of the last step
 	NextID, Order  uint64
 
 	Links      []link // by index
@@ -130,6 +131,7 @@ func (m *Machine) Tick(now time.Time, out []Action) []Action {
 // settle brings what is in line with what should be. It is called after every
 // event, so that whatever order events come in, the machine ends in the same place.
 func (m *Machine) settle(now time.Time, out []Action) []Action {
+	m.s.Now = now
 	if !m.s.Started || m.s.Stopped {
 		return out
 	}
@@ -177,7 +179,7 @@ func (m *Machine) Deadline() time.Time {
 	min(s.RepairAt)
 	min(s.HoldUntil)
 	for i := range s.Links {
-		s.Links[i].deadline(min)
+		s.Links[i].deadline(s.Now, min)
 	}
 	if m.open() && m.lacksKeys() && !s.Keys.Asked {
 		min(s.Keys.RetryAt)

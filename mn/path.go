@@ -34,7 +34,7 @@ type candidate struct {
 }
 
 // choose finds the best place of those that there are now.
-func (m *Machine) choose() attachment {
+func (m *Machine) choose(now time.Time) attachment {
 	var home *link
 	var best candidate
 	for i := range m.s.Links {
@@ -48,7 +48,7 @@ func (m *Machine) choose() attachment {
 		}
 		for j := range l.Addrs {
 			c := candidate{l, &l.Addrs[j]}
-			if m.usable(c) && (best.link == nil || m.better(c, best)) {
+			if m.usable(c) && !c.addr.waits(l).After(now) && (best.link == nil || m.better(c, best)) {
 				best = c
 			}
 		}
@@ -112,6 +112,19 @@ func (m *Machine) reachable(a netip.Addr) bool {
 func (l *link) current(a *addr) bool {
 	return a.Addr.Permanent || !l.SawUp || a.Appeared > l.UpOrder ||
 		!l.advertisedBy(a.Addr.Prefix.Addr()).IsZero()
+}
+
+// fresh is how long a new address waits for the advertisement that it was made from. Both are told
+// at about the same time, in no particular order, and without the router the first Binding Update could
+// leave by a default route of the link before.
+const fresh = 100 * time.Millisecond
+
+// waits is the time until which the address waits for its router; zero: it does not.
+func (a *addr) waits(l *link) time.Time {
+	if a.Addr.Permanent || a.Newness == 0 || !l.advertisedBy(a.Addr.Prefix.Addr()).IsZero() {
+		return time.Time{}
+	}
+	return a.Since.Add(fresh)
 }
 
 // better tells whether a is to be preferred to b.
