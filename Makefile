@@ -25,7 +25,7 @@ help:
 demo: deps build
 	bin/mip6-demo
 
-test: deps
+test: deps build
 	@go run ./integration/cmd/testreport test
 
 check: deps-all lint build

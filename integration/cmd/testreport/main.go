@@ -88,7 +88,7 @@ func stagesOf(mode string) ([]stage, error) {
 func story(name, out string, flags ...string) stage {
 	return stage{
 		name: name, timeout: 20 * time.Minute, report: filepath.Join(out, "report.json"),
-		argv: append([]string{"go", "run", "./integration/cmd/demo", "-out", out}, flags...),
+		argv: append([]string{"bin/mip6-demo", "-out", out}, flags...), // with the programs beside it
 	}
 }
 
@@ -128,11 +128,7 @@ func run(ctx context.Context, r *report, s stage) {
 	start := time.Now()
 	fmt.Printf("== %s: %s\n", s.name, strings.Join(s.argv, " "))
 	if s.report != "" {
-		if _, err := os.Stat(strings.TrimPrefix(s.argv[2], "./")); err != nil {
-			r.result(s.name, "", skip, "the demo is not built yet: no "+s.argv[2])
-			return
-		}
-		os.Remove(s.report)
+		os.Remove(s.report) // an old one must not speak for this run
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
