@@ -71,6 +71,8 @@ func (m *Machine) proved(s *sa, who side, e Proved) {
 		return
 	}
 	in.proof = e.Proof
+	// The initiator may have changed to port 4500 with this authenticated message (§2.23).
+	s.local, s.remote = in.local, in.remote
 	m.establish(s, 0, nil)
 	if in.pend == nil {
 		m.authReply(s, nil)
