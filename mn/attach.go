@@ -140,13 +140,20 @@ func (m *Machine) homeAddr(onLo bool, onIf int, dad bool) []host.Op {
 	return ops
 }
 
-// beginMove starts the record of where time goes.
+// beginMove starts the record of where time goes. What was before the last move began is no part of it.
 func (m *Machine) beginMove(from protect.Binding, to attachment) {
 	s := &m.s
-	t := MoveTimes{From: from.CareOf, To: to.CareOf, LinkUp: to.LinkUp, RouterAt: to.RouterAt, CareOfAt: to.CareOfAt}
+	since := func(t time.Time) time.Time {
+		if s.Moves > 0 && !t.After(s.MoveAt) {
+			return time.Time{}
+		}
+		return t
+	}
+	t := MoveTimes{From: from.CareOf, To: to.CareOf,
+		LinkUp: since(to.LinkUp), RouterAt: since(to.RouterAt), CareOfAt: since(to.CareOfAt)}
 	if from.Phase != protect.Away && from.Phase != protect.Returning && from.Phase != protect.Absent {
 		t.From = m.cfg.Home.Addr()
 	}
-	s.Move = t
+	s.Move, s.MoveAt = t, s.Now
 	s.Moves++
 }

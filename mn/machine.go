@@ -54,6 +54,7 @@ type state struct {
 
 	LastState State
 	Move      MoveTimes
+	MoveAt    time.Time // when it began
 	Moves     uint64
 	Count     Counters
 	BEAt      time.Time // when a Binding Error was last heeded
@@ -89,6 +90,7 @@ func (m *Machine) Step(now time.Time, ev Event, out []Action) []Action {
 	if m.s.Stopped {
 		return out
 	}
+	m.s.Now = now
 	switch e := ev.(type) {
 	case Restored:
 		out = m.restore(now, e, out)
@@ -125,13 +127,13 @@ func (m *Machine) Tick(now time.Time, out []Action) []Action {
 	if m.s.Stopped {
 		return out
 	}
+	m.s.Now = now
 	return m.settle(now, out)
 }
 
 // settle brings what is in line with what should be. It is called after every
 // event, so that whatever order events come in, the machine ends in the same place.
 func (m *Machine) settle(now time.Time, out []Action) []Action {
-	m.s.Now = now
 	if !m.s.Started || m.s.Stopped {
 		return out
 	}

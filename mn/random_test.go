@@ -9,7 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mip6/mip6/internal/host"
 	"github.com/mip6/mip6/mobility"
+	"github.com/mip6/mip6/mobility/protect"
 	"github.com/mip6/mip6/xfrm"
 )
 
@@ -116,5 +118,57 @@ func TestConfigErrors(t *testing.T) {
 	}
 	if _, err := New(good, xfrm.Caps{}, bytes.NewReader(nil)); err == nil {
 		t.Error("New takes a random source that is dry")
+	}
+}
+
+// An earlier run with another configuration has left things behind: they are taken down first.
+func TestDemolish(t *testing.T) {
+	r := newRig(t)
+	rec := Record{Home: hoa, HomeAgent: netip.MustParseAddr("2001:db8:1::2"), ReqIDs: r.cfg.ReqIDs, Phase: protect.Away,
+		CareOf: netip.MustParseAddr("2001:db8:2::10"), OnIf: 3, Table: 77, RulePriority: 500}
+	r.verbose = true
+	r.start([]Record{rec})
+	for _, want := range []string{"addr del HOA/128 dev lo", "addr del HOA/64 dev 3", "rule del from HOA table 0x4d prio 501",
+		"rule del from COA1 table 0x4d prio 500", "del policy dir out src HOA dst ::/0", "del state src HOA dst 2001:db8:1::2 proto hao", "forget"} {
+		if !strings.Contains(r.out.String(), want) {
+			t.Errorf("%q is missing in:\n%s", want, r.out.String())
+		}
+	}
+	if got := r.m.Info(); got.State != StateStarting || len(r.m.WantHost()) != 0 || len(r.m.Want().Policies) != 0 {
+		t.Errorf("after it: %+v", got)
+	}
+}
+
+// A configuration that cannot be taken while running is refused, and changes nothing.
+func TestSetConfigRefused(t *testing.T) {
+	r := newRig(t)
+	r.run("start")
+	before := r.m.cfg
+	c := r.cfg
+	c.Table = 99
+	r.step(SetConfig{c})
+	if r.m.cfg.Table != before.Table || !strings.Contains(r.out.String(), "cannot be taken") {
+		t.Errorf("table %d, %s", r.m.cfg.Table, r.out.String())
+	}
+}
+
+// Bytes that are no Mobility Header are counted and change nothing else.
+func TestMalformed(t *testing.T) {
+	r := newRig(t)
+	for _, c := range []string{"start", "link eth0 up", "ra eth0 from=R1 prefix=NET1", "addr eth0 COA1", "keys all", "ba"} {
+		r.run(c)
+	}
+	before := r.m.Info()
+	ba := mobility.Message{Body: mobility.BindingAck{Seq: r.bu.Seq, Lifetime: 1}, Options: mobility.Options{mobility.RefreshAdvice{Interval: 1}}}
+	data, err := ba.AppendTo(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range data {
+		r.step(HostEvent{host.MHReceived{MH: host.MH{Src: ha, Dst: hoa, RouteHeader: true, Data: data[:n]}}})
+	}
+	after := r.m.Info()
+	if after.Counters.Malformed != uint64(len(data)) || after.State != before.State || after.Expires != before.Expires {
+		t.Errorf("%d of %d counted, %v", after.Counters.Malformed, len(data), after.State)
 	}
 }
