@@ -112,7 +112,14 @@ func (d *daemon) open() (rec ledger.Recovered, err error) {
 	if d.control, err = control.Listen(d.cfg.Daemon.Control, d.cfg.Daemon.ControlGroup, d.log); err != nil {
 		return rec, err
 	}
-	d.machines, err = build(d.cfg, d.backend.Caps(), d.started)
+	if d.machines, err = build(d.cfg, d.backend.Caps(), d.started); err != nil {
+		return rec, err
+	}
+	err = dropPrivileges()
+	if errors.Is(err, errors.ErrUnsupported) {
+		d.log.Warn("this binary was built with cgo and keeps all its privileges", "error", err)
+		err = nil
+	}
 	return rec, err
 }
 

@@ -49,13 +49,14 @@ var rooms = map[string]room{
 	"internal/couple": {imports: []string{"mn", "ha", "cn", "ike", "ike/message", "ike/transform", "ike/pki", "mobility", "mobility/protect",
 		"xfrm", "internal/host"}, pure: true, why: "it turns actions of one machine into events of another, for the daemon and the simulator alike"},
 
-	"xfrm/kernel":    {imports: []string{"xfrm"}, modules: []string{netlink + "/nl", netns, sys}, why: whyActs},
+	"xfrm/kernel":    {imports: []string{"xfrm", "internal/netns"}, modules: []string{netlink + "/nl", netns, sys}, why: whyActs},
 	"xfrm/esp":       {imports: []string{"xfrm"}, pure: true, why: "ESP is arithmetic on packets"},
 	"xfrm/userspace": {imports: []string{"xfrm", "xfrm/esp", "mobility"}, modules: []string{sys}, why: whyActs},
 	"xfrm/xfrmtest":  {imports: []string{"xfrm"}, why: "one suite and a fake for all backends: it must not know any of them"},
 
+	"internal/netns":      {modules: []string{sys}, why: "where a socket is made; nothing else"},
 	"internal/sockbypass": {modules: []string{sys}, why: "one socket option; nothing else"},
-	"internal/host/linux": {imports: []string{"internal/host", "internal/sockbypass", "mobility"},
+	"internal/host/linux": {imports: []string{"internal/host", "internal/netns", "internal/sockbypass", "mobility"},
 		modules: []string{netlink, netns, sys, "golang.org/x/net", "golang.org/x/sync/errgroup"}, why: whyActs},
 
 	"internal/loop":      {why: "the loop runs any machine and so knows none"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -18,7 +19,7 @@ import (
 //     of higher priority that holds the addresses gives ENODATA;
 //   - it fails with ENOENT where there is no policy, though states may be there.
 //
-// So each migration is tried as it is, and what it left undone is done by hand.
+// So each migration is tried as it is, and what it left undone is done here.
 
 // finishMigrations looks after the migrations of a run; errs holds their answers.
 func (b *Backend) finishMigrations(ctx context.Context, s *socket, ops []xfrm.Op, errs []error, at []int) {
@@ -61,10 +62,10 @@ func (b *Backend) migrateSlowly(ctx context.Context, s *socket, g xfrm.Migration
 		}
 		refused = err
 	}
-	if !isErrno(refused, unix.ENOENT) {
-		if err := b.moveTemplates(s, g); err != nil {
-			return explain(err, "", what)
-		}
+	if done, err := b.movePolicy(s, g, refused); err != nil {
+		return explain(err, "MIGRATE", what)
+	} else if done {
+		return nil
 	}
 	for _, m := range g.Moves {
 		if err := b.moveStates(ctx, s, m); err != nil {
@@ -74,34 +75,55 @@ func (b *Backend) migrateSlowly(ctx context.Context, s *socket, g xfrm.Migration
 	return nil
 }
 
-// moveTemplates does by hand what MIGRATE does to the policy, atomically.
-func (b *Backend) moveTemplates(s *socket, g xfrm.Migration) error {
+// movePolicy looks after the policy of a migration that was refused. Where the
+// kernel found another policy first, this one is put before all others for the
+// moment of the MIGRATE, in one system call: so key management hears of it, and the
+// kernel moves a state (done). Else the templates are moved here, and the states
+// are left to the caller. A policy that is not there is no error.
+func (b *Backend) movePolicy(s *socket, g xfrm.Migration, refused error) (done bool, err error) {
 	a := s.exchange([]message{policyIDMessage(msgGetPolicy, g.Policy, b.index.markOf(g.Policy))})[0]
 	if isErrno(a.err, unix.ENOENT) {
-		return nil
+		return false, nil
 	}
 	if a.err != nil {
-		return a.err
+		return false, a.err
 	}
 	p, err := decodePolicy(a.msg)
 	if err != nil {
-		return err
+		return false, err
 	}
-	changed := false
-	for i := range p.Templates {
-		t := &p.Templates[i]
-		for _, m := range g.Moves {
-			if t.Mode == xfrm.Tunnel && m.Mode == xfrm.Tunnel && t.Proto == m.Proto &&
-				(m.ReqID == 0 || t.ReqID == m.ReqID) && as16(t.Src) == as16(m.OldSrc) && as16(t.Dst) == as16(m.OldDst) {
-				t.Src, t.Dst, changed = m.NewSrc, m.NewDst, true
+	first := p
+	first.Priority = 0
+	first.Templates = slices.Clone(p.Templates)
+	if !moveTemplates(p.Templates, g.Moves) { // moved already
+		return false, nil
+	}
+	after := policyMessage(msgUpdPolicy, p)
+	if p.Priority == 0 || isErrno(refused, unix.ENOPROTOOPT) {
+		return false, s.exchange([]message{after})[0].err
+	}
+	answers := s.exchange([]message{policyMessage(msgUpdPolicy, first), migrateMessage(g), after})
+	return answers[1].err == nil, answers[2].err
+}
+
+// moveTemplates does to templates what MIGRATE does, and says whether any is meant.
+// A transport template is meant by its request id and has nothing to be moved.
+func moveTemplates(ts []xfrm.Template, moves []xfrm.Move) (meant bool) {
+	for i := range ts {
+		t := &ts[i]
+		for _, m := range moves {
+			if t.Mode != m.Mode || t.Proto != m.Proto || m.ReqID != 0 && t.ReqID != m.ReqID {
+				continue
+			}
+			if t.Mode == xfrm.Transport {
+				meant = true
+			} else if t.Mode == xfrm.Tunnel && as16(t.Src) == as16(m.OldSrc) && as16(t.Dst) == as16(m.OldDst) {
+				t.Src, t.Dst, meant = m.NewSrc, m.NewDst, true
 				break
 			}
 		}
 	}
-	if !changed {
-		return nil
-	}
-	return s.exchange([]message{policyMessage(msgUpdPolicy, p)})[0].err
+	return meant
 }
 
 // located tells a move that names the states to be moved. Transport policies of

@@ -34,7 +34,7 @@ func newNetns(t testing.TB) *netns {
 		t.Skipf("no network namespace: %v", err)
 	}
 	here, err := currentNamespace()
-	if e := unix.Setns(before.fd, unix.CLONE_NEWNET); e != nil {
+	if e := before.Enter(); e != nil {
 		t.Fatal(e) // the thread stays locked to a strange namespace: the test must end
 	}
 	if err != nil {

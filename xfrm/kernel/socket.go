@@ -4,9 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
-	"sync/atomic"
 
+	in "github.com/mip6/mip6/internal/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -192,36 +191,24 @@ func (s *socket) dump(ctx context.Context, m message, each func(typ uint16, body
 	return nil
 }
 
-// namespace is a network namespace in which sockets are opened, from whatever
-// thread.
-type namespace struct{ fd int }
+// namespace is the network namespace in which sockets are opened.
+type namespace struct{ *in.Namespace }
 
 // currentNamespace is the calling thread's.
 func currentNamespace() (namespace, error) {
-	fd, err := unix.Open(fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid()), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	n, err := in.Current()
 	if err != nil {
 		return namespace{}, &errnoError{call: "open the network namespace", errno: errnoOf(err)}
 	}
-	return namespace{fd: fd}, nil
+	return namespace{n}, nil
 }
 
-func (ns namespace) close() { unix.Close(ns.fd) }
+func (ns namespace) close() { ns.Close() }
 
-// do runs f on a thread in the namespace; the thread is not used again.
+// do runs f on a thread in the namespace.
 func (ns namespace) do(f func()) error {
-	var failed atomic.Value
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		if err := unix.Setns(ns.fd, unix.CLONE_NEWNET); err != nil {
-			failed.Store(err)
-			return
-		}
-		f()
-	}()
-	<-done
-	if err, ok := failed.Load().(error); ok {
+	err := ns.Do(func() error { f(); return nil })
+	if err != nil {
 		return &errnoError{call: "enter the network namespace", errno: errnoOf(err)}
 	}
 	return nil

@@ -11,9 +11,9 @@ import (
 	"github.com/mip6/mip6/xfrm/xfrmtest"
 )
 
-// TestMoves moves a tunnel to and fro under traffic: node first, with a copy of
-// its inbound SA left at the old address, then the agent. SPIs, keys and replay
-// windows stay, sequence numbers go on.
+// TestMoves moves a tunnel to and fro under traffic: the node first, which takes
+// packets on both addresses meanwhile, then the agent. SPIs, keys and replay windows
+// stay, sequence numbers go on.
 func TestMoves(t *testing.T) {
 	h := newTwoHosts(t)
 	tun := newTunnel()
@@ -46,16 +46,15 @@ func TestMoves(t *testing.T) {
 			time.Sleep(time.Millisecond) // polling the other goroutine, bounded by the test's timeout
 		}
 		start := time.Now()
-		h.apply(h.nodeB,
-			xfrmtest.Move(tun.nodeOut, from, ha, to, ha), xfrmtest.Move(tun.nodeIn, ha, from, ha, to),
-			xfrm.CopySA{From: xfrm.ID{Dst: to, SPI: tun.down.SPI, Proto: xfrm.ESP}, NewDst: from})
+		h.apply(h.nodeB, xfrm.CopySA{From: xfrm.ID{Dst: from, SPI: tun.down.SPI, Proto: xfrm.ESP}, NewDst: to},
+			xfrmtest.Move(tun.nodeOut, from, ha, to, ha))
 		took += time.Since(start)
 		h.apply(h.agentB,
 			xfrmtest.Move(tun.agentOut, ha, from, ha, to), xfrmtest.Move(tun.agentIn, from, ha, to, ha), xfrmtest.Move(tun.agentFwd, from, ha, to, ha))
 		for before := back.Load(); back.Load() < before+5; {
 			time.Sleep(time.Millisecond)
 		}
-		h.apply(h.nodeB, xfrm.DelSA{ID: xfrm.ID{Dst: from, SPI: tun.down.SPI, Proto: xfrm.ESP}})
+		h.apply(h.nodeB, xfrmtest.Move(tun.nodeIn, ha, from, ha, to)) // ends the grace of the old address
 
 		up, ok := h.dumpSA(h.nodeB, tun.up.ID())
 		if !ok || up.Src != to || !up.SameKeys(tun.up) || up.Replay.OSeq <= oseq {

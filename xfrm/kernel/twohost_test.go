@@ -43,7 +43,7 @@ func newTwoHosts(t *testing.T) *twoHosts {
 		if err != nil {
 			return err
 		}
-		return netlink.LinkSetNsFd(p, h.agent.fd)
+		return netlink.LinkSetNsFd(p, h.agent.Fd())
 	})
 	for _, c := range []string{
 		"link set mn0 up", "addr add 2001:db8:a::100/64 dev mn0 nodad", "addr add 2001:db8:b::100/64 dev mn0 nodad",

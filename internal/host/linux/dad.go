@@ -98,7 +98,7 @@ func (h *Host) startProbe(key probeKey, p *probe) error {
 		return err
 	}
 	if d.sock == nil {
-		err := h.ns.do(func() (err error) {
+		err := h.ns.Do(func() (err error) {
 			d.sock, err = openICMP("duplicate address detection", mobility.ICMPNeighborSol, mobility.ICMPNeighborAdv)
 			return err
 		})

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mip6/mip6/internal/host"
+	"github.com/mip6/mip6/internal/netns"
 	"github.com/mip6/mip6/mobility"
 	"golang.org/x/sys/unix"
 )
@@ -39,7 +40,7 @@ type Stats struct {
 // Host is this computer's network.
 type Host struct {
 	opts    Options
-	ns      *namespace
+	ns      *netns.Namespace
 	reqs    *rtnl   // changes
 	dumps   *rtnl   // lists, so that a long one holds up no change
 	events  *socket // rtnetlink groups
@@ -81,7 +82,7 @@ func Open(o Options) (*Host, error) {
 }
 
 func (h *Host) openSockets() (err error) {
-	if h.ns, err = currentNamespace(); err != nil {
+	if h.ns, err = netns.Current(); err != nil {
 		return place("open the network namespace", err)
 	}
 	if h.mh, err = openMH(); err != nil { // first, as it tells best that privileges are missing
@@ -157,7 +158,7 @@ func (h *Host) release() {
 		}
 	}
 	if h.ns != nil {
-		h.ns.close()
+		h.ns.Close()
 	}
 }
 

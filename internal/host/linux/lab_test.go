@@ -53,7 +53,7 @@ func newNetNS(t *testing.T) *space {
 	var err error
 	thread(func() {
 		if err = unix.Unshare(unix.CLONE_NEWNET); err == nil {
-			n.f, err = os.Open(threadNetNS)
+			n.f, err = os.Open("/proc/thread-self/ns/net")
 		}
 	})
 	if err != nil {

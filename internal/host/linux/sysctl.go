@@ -51,7 +51,7 @@ func (h *Host) setSysctl(o host.SetSysctl) error {
 	if err := h.open(); err != nil {
 		return err // what is set after the restoring would stay
 	}
-	return h.ns.do(func() error {
+	return h.ns.Do(func() error {
 		b, err := os.ReadFile(p)
 		if err != nil {
 			return sysctlError(o.Key, err)
@@ -80,7 +80,7 @@ func (h *Host) restoreSysctls() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var errs []error
-	err := h.ns.do(func() error {
+	err := h.ns.Do(func() error {
 		for i := len(s.found) - 1; i >= 0; i-- {
 			f := s.found[i]
 			p, err := sysctlPath(f.Key)
