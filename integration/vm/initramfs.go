@@ -2,6 +2,7 @@ package vm
 
 import (
 	"bytes"
+	"debug/elf"
 	"fmt"
 	"os"
 	"os/exec"
@@ -23,6 +24,9 @@ func initramfs(k kernel, script string) ([]byte, error) {
 	program, err := os.ReadFile(box)
 	if err != nil {
 		return nil, err
+	}
+	if f, err := elf.NewFile(bytes.NewReader(program)); err != nil || f.Section(".interp") != nil {
+		return nil, fmt.Errorf("%w: a static busybox; %s is not (apt-get install busybox-static)", ErrNotInstalled, box)
 	}
 	var a archive
 	for _, d := range []string{"bin", "dev", "proc", "sys", "root", "mod"} {
