@@ -52,6 +52,14 @@ func (f *Fake) Snapshot() xfrm.Snapshot {
 	return now
 }
 
+// Peek gives the databases themselves, not a copy: only to be read, and only until the next
+// change, by a caller who is alone.
+func (f *Fake) Peek() xfrm.Snapshot {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return xfrm.Snapshot{SAs: f.sas, Policies: f.policies}
+}
+
 // Log gives the operations carried out so far and forgets them.
 func (f *Fake) Log() []xfrm.Op {
 	f.mu.Lock()
@@ -101,6 +109,9 @@ func (f *Fake) Emit(ev xfrm.Event) {
 }
 
 func (f *Fake) emit(ev xfrm.Event) {
+	if f.Tell != nil {
+		f.Tell(ev)
+	}
 	for id := range f.next { // in the order of the Watch calls
 		ch, ok := f.sinks[id]
 		if !ok {

@@ -20,6 +20,9 @@ type Fake struct {
 	Refuse func(xfrm.Op) error
 	// Capabilities is what Caps gives.
 	Capabilities xfrm.Caps
+	// Tell, when set, is given every event at once, besides those who Watch: for a caller without
+	// goroutines. It must not call the Fake.
+	Tell func(xfrm.Event)
 
 	mu       sync.Mutex
 	sas      []xfrm.SA
@@ -119,11 +122,25 @@ func (f *Fake) apply(op xfrm.Op) error {
 }
 
 func (f *Fake) findSA(id xfrm.ID) int {
-	return slices.IndexFunc(f.sas, func(s xfrm.SA) bool { return s.ID().Canonical() == id.Canonical() })
+	id = id.Canonical()
+	for i := range f.sas {
+		// Most are told apart by this much.
+		if f.sas[i].SPI == id.SPI && f.sas[i].Proto == id.Proto && f.sas[i].ID().Canonical() == id {
+			return i
+		}
+	}
+	return -1
 }
 
 func (f *Fake) findPolicy(id xfrm.PolicyID) int {
-	return slices.IndexFunc(f.policies, func(p xfrm.Policy) bool { return p.ID().Canonical() == id.Canonical() })
+	id = id.Canonical()
+	for i := range f.policies {
+		// Those that are kept have canonical selectors.
+		if f.policies[i].Dir == id.Dir && f.policies[i].ID() == id {
+			return i
+		}
+	}
+	return -1
 }
 
 // putSA adds, replaces or fills; a larval SA of an acquire goes when it is answered.
