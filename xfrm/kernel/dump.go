@@ -11,7 +11,7 @@ import (
 // single sockets are left out. It uses a socket of its own, so each may call the
 // backend. An error of each ends the dump and is returned.
 func (b *Backend) Dump(ctx context.Context, f xfrm.Filter, each func(xfrm.Object) error) error {
-	s, err := b.ns.open()
+	s, err := b.ns.open(recvBuffer)
 	if err != nil {
 		return explain(err, "XFRM", "open a socket for a dump")
 	}

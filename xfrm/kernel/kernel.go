@@ -23,6 +23,9 @@ type Options struct {
 	// Thresholds are set at Open and what was there before is set again at Close;
 	// nil: left alone.
 	Thresholds *Thresholds
+	// WatchBuffer is how many bytes of events may wait for a slow sink of Watch before
+	// they are lost; 0: 4 MB, some thousand events.
+	WatchBuffer int
 	// NoProbe leaves out the probes for Caps, which then claims everything: for
 	// tools that only look.
 	NoProbe bool
@@ -39,6 +42,8 @@ type Backend struct {
 	index  index
 	caps   xfrm.Caps
 	saved  *Thresholds // to be restored at Close
+
+	watchBuffer int // bytes
 }
 
 var _ xfrm.Backend = (*Backend)(nil)
@@ -57,10 +62,13 @@ func Open(o Options) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Backend{ns: ns, idle: make(chan *socket, o.Sockets), closed: make(chan struct{})}
+	if o.WatchBuffer <= 0 {
+		o.WatchBuffer = recvBuffer
+	}
+	b := &Backend{ns: ns, idle: make(chan *socket, o.Sockets), closed: make(chan struct{}), watchBuffer: o.WatchBuffer}
 	b.index.init()
 	for range o.Sockets {
-		s, err := openSocket()
+		s, err := openSocket(recvBuffer)
 		if err != nil {
 			b.Close()
 			return nil, explain(err, "XFRM", "open a netlink socket for XFRM")

@@ -13,7 +13,8 @@ import (
 
 // The kernel's MIGRATE has four habits that its callers shall not know:
 //
-//   - it takes a larval state for the one to move and fails with ENODATA;
+//   - it takes a larval state for the one to move and fails with ENODATA, as it does
+//     where a copy stands at the new address already;
 //   - it moves one state a call, though a child SA in rekeying has two;
 //   - since Linux 6.7 it finds the policy by a flow look-up, so that another policy
 //     of higher priority that holds the addresses gives ENODATA;
@@ -49,11 +50,11 @@ func (b *Backend) migrateSlowly(ctx context.Context, s *socket, g xfrm.Migration
 	}
 	cleared := false
 	for _, m := range g.Moves {
-		larval, err := b.clearLarval(ctx, s, m)
+		any, err := b.clearWay(ctx, s, m)
 		if err != nil {
 			return explain(err, "", what)
 		}
-		cleared = cleared || larval
+		cleared = cleared || any
 	}
 	if cleared {
 		err := s.exchange([]message{migrateMessage(g)})[0].err
@@ -154,35 +155,47 @@ func (b *Backend) statesOf(ctx context.Context, s *socket, m xfrm.Move) ([]xfrm.
 	return found, err
 }
 
-// clearLarval removes the larval states that stand in a move's way and says
-// whether there were any. A larval state of an acquire has no SPI, and without one
-// nothing can be deleted: it is given one first.
-func (b *Backend) clearLarval(ctx context.Context, s *socket, m xfrm.Move) (bool, error) {
+// clearWay removes what makes the kernel refuse a move and says whether there was
+// anything: larval states, and copies that stand at the new address already.
+func (b *Backend) clearWay(ctx context.Context, s *socket, m xfrm.Move) (cleared bool, err error) {
 	states, err := b.statesOf(ctx, s, m)
 	if err != nil {
 		return false, err
 	}
-	cleared := false
 	for _, sa := range states {
-		if !sa.Larval {
-			continue
-		}
-		if sa.SPI == 0 && !byAddress(sa.Proto) {
-			a := s.exchange([]message{allocMessage(sa)})[0]
-			got, err := decodeSA(a.msg)
-			if a.err != nil || err != nil {
-				continue // it expired by itself
+		done := false
+		if sa.Larval {
+			done, err = b.clearLarval(s, sa)
+		} else if to := movedID(sa.ID(), m); to.Canonical() != sa.ID().Canonical() {
+			if s.exchange([]message{saIDMessage(msgGetSA, to, sa.Mark)})[0].err == nil {
+				done, err = true, b.moveState(s, m, sa.ID(), sa.Mark)
 			}
-			sa.SPI = got.SPI
 		}
-		err := s.exchange([]message{saIDMessage(msgDelSA, sa.ID(), sa.Mark)})[0].err
-		if err != nil && !isErrno(err, unix.ESRCH) {
+		if err != nil {
 			return cleared, err
 		}
-		b.index.drop(sa.ID())
-		cleared = true
+		cleared = cleared || done
 	}
 	return cleared, nil
+}
+
+// clearLarval removes a larval state. That of an acquire has no SPI, and without
+// one nothing can be deleted: it is given one first.
+func (b *Backend) clearLarval(s *socket, sa xfrm.SA) (bool, error) {
+	if sa.SPI == 0 && !byAddress(sa.Proto) {
+		a := s.exchange([]message{allocMessage(sa)})[0]
+		got, err := decodeSA(a.msg)
+		if a.err != nil || err != nil {
+			return false, nil // it expired by itself
+		}
+		sa.SPI = got.SPI
+	}
+	b.index.drop(sa.ID())
+	err := s.exchange([]message{saIDMessage(msgDelSA, sa.ID(), sa.Mark)})[0].err
+	if isErrno(err, unix.ESRCH) {
+		err = nil
+	}
+	return true, err
 }
 
 // checkMoves looks whether all known states of the moves are where they should

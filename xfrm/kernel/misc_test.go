@@ -206,6 +206,57 @@ func TestStats(t *testing.T) {
 	}
 }
 
+// TestOverrun: a sink that sleeps while much happens gets Lost.
+func TestOverrun(t *testing.T) {
+	b := newNetns(t).mustBackend(Options{WatchBuffer: 1}) // the kernel's least
+	p := xfrmtest.TunnelPolicy(xfrm.In, ha, coa1, 2)
+	there := xfrmtest.Move(p, ha, coa1, ha, coa2)
+	back := xfrmtest.Move(p, ha, coa2, ha, coa1)
+	b.Apply(context.Background(), []xfrm.Op{xfrm.PutPolicy{Policy: p}})
+	ctx, cancel := context.WithCancel(context.Background())
+	first, proceed, lost := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	done := make(chan error, 1)
+	heard := false
+	go func() {
+		done <- b.Watch(ctx, func(ev xfrm.Event) {
+			if !heard {
+				heard = true
+				close(first)
+				<-proceed
+			}
+			if l, ok := ev.(xfrm.Lost); ok {
+				select {
+				case lost <- l.Err:
+				default:
+				}
+			}
+		})
+	}()
+	for listening := false; !listening; {
+		b.Apply(context.Background(), []xfrm.Op{there, back})
+		select {
+		case <-first:
+			listening = true
+		default:
+		}
+	}
+	for range 100 {
+		for _, err := range b.Apply(context.Background(), []xfrm.Op{there, back}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	close(proceed)
+	if err := <-lost; !errors.Is(err, unix.ENOBUFS) {
+		t.Errorf("lost: %v", err)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
 // TestPermission runs itself as nobody.
 func TestPermission(t *testing.T) {
 	if os.Geteuid() == 0 {

@@ -31,16 +31,17 @@ type answer struct {
 	msg []byte // the payload of a message that answered, if one did
 }
 
-// openSocket opens a NETLINK_XFRM socket in the network namespace of the calling thread.
-func openSocket(groups ...int) (*socket, error) {
+// openSocket opens a NETLINK_XFRM socket with a receive buffer of so many bytes in
+// the network namespace of the calling thread.
+func openSocket(buffer int, groups ...int) (*socket, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_XFRM)
 	if err != nil {
 		return nil, &errnoError{call: "open a socket", errno: errnoOf(err)}
 	}
 	// More room than the default where we may; less is no failure, the kernel tells
 	// of an overrun. Short errors (without the request) and texts where it has them.
-	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, recvBuffer) != nil {
-		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, recvBuffer)
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, buffer) != nil {
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, buffer)
 	}
 	unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_CAP_ACK, 1)
 	unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_EXT_ACK, 1)
@@ -215,8 +216,8 @@ func (ns namespace) do(f func()) error {
 }
 
 // open opens a socket in the namespace.
-func (ns namespace) open(groups ...int) (s *socket, err error) {
-	if e := ns.do(func() { s, err = openSocket(groups...) }); e != nil {
+func (ns namespace) open(buffer int, groups ...int) (s *socket, err error) {
+	if e := ns.do(func() { s, err = openSocket(buffer, groups...) }); e != nil {
 		return nil, e
 	}
 	return s, err

@@ -23,7 +23,16 @@ func TestMoves(t *testing.T) {
 	var sent, back atomic.Int64
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	done := make(chan struct{})
+	done, answered := make(chan struct{}), make(chan struct{})
+	pass := func(n int) { // waits for so much traffic
+		for range n {
+			select {
+			case <-answered:
+			case <-time.After(30 * time.Second):
+				t.Fatalf("traffic has stopped; node %v, agent %v", h.drops(h.nodeB), h.drops(h.agentB))
+			}
+		}
+	}
 	go func() { // packets all the time, each answered or not
 		defer close(done)
 		buf := make([]byte, 2000)
@@ -33,6 +42,10 @@ func TestMoves(t *testing.T) {
 			h.client.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
 			if n, _, err := h.client.ReadFromUDPAddrPort(buf); err == nil && string(buf[:n]) == "traffic" {
 				back.Add(1)
+				select {
+				case answered <- struct{}{}:
+				default:
+				}
 			}
 		}
 	}()
@@ -42,18 +55,14 @@ func TestMoves(t *testing.T) {
 	var oseq uint64
 	var took time.Duration
 	for i := range moves {
-		for before := back.Load(); back.Load() < before+20; { // some traffic between the moves
-			time.Sleep(time.Millisecond) // polling the other goroutine, bounded by the test's timeout
-		}
+		pass(20)
 		start := time.Now()
 		h.apply(h.nodeB, xfrm.CopySA{From: xfrm.ID{Dst: from, SPI: tun.down.SPI, Proto: xfrm.ESP}, NewDst: to},
 			xfrmtest.Move(tun.nodeOut, from, ha, to, ha))
 		took += time.Since(start)
 		h.apply(h.agentB,
 			xfrmtest.Move(tun.agentOut, ha, from, ha, to), xfrmtest.Move(tun.agentIn, from, ha, to, ha), xfrmtest.Move(tun.agentFwd, from, ha, to, ha))
-		for before := back.Load(); back.Load() < before+5; {
-			time.Sleep(time.Millisecond)
-		}
+		pass(5)
 		h.apply(h.nodeB, xfrmtest.Move(tun.nodeIn, ha, from, ha, to)) // ends the grace of the old address
 
 		up, ok := h.dumpSA(h.nodeB, tun.up.ID())
@@ -126,6 +135,34 @@ func TestMigrateOverAcquire(t *testing.T) {
 	up.Src = coa2
 	h.apply(h.nodeB, xfrm.PutSA{SA: up})
 	h.mustPass("after the move")
+}
+
+// TestMigrateOntoCopyTells: a copy at the new address keeps the kernel from moving
+// its original; key management hears of the migration all the same.
+func TestMigrateOntoCopyTells(t *testing.T) {
+	h := newTwoHosts(t)
+	tun := newTunnel()
+	h.setUp(tun)
+	events := h.watch(h.nodeB)
+	op := xfrmtest.Move(tun.nodeIn, ha, coa1, ha, coa2)
+	h.apply(h.nodeB, xfrm.CopySA{From: tun.down.ID(), NewDst: coa2}, op)
+	for {
+		select {
+		case ev := <-events:
+			if m, ok := ev.(xfrm.Migrated); !ok || m.Migration.Policy.Canonical() != op.Migration.Policy.Canonical() {
+				continue
+			}
+			if _, left := h.dumpSA(h.nodeB, tun.down.ID()); left {
+				t.Error("the original stayed")
+			}
+			if _, there := h.dumpSA(h.nodeB, xfrm.ID{Dst: coa2, SPI: tun.down.SPI, Proto: xfrm.ESP}); !there {
+				t.Error("nothing at the new address")
+			}
+			return
+		case <-time.After(10 * time.Second):
+			t.Fatal("no MIGRATE was told")
+		}
+	}
 }
 
 // TestExpire: a hard limit in packets removes the SA and tells.

@@ -14,9 +14,9 @@ import (
 // Watch joins the groups of acquires, expiries, migrations, reports and mappings
 // and calls sink for each event, in order, from this goroutine, until ctx ends;
 // then it returns nil. An overrun of the socket gives Lost with ENOBUFS. A sink
-// that is slow fills the socket's buffer (4 MB), nothing else.
+// that is slow fills the socket's buffer, nothing else.
 func (b *Backend) Watch(ctx context.Context, sink func(xfrm.Event)) error {
-	s, err := b.ns.open(groupAcquire, groupExpire, groupReport, groupMigrate, groupMapping)
+	s, err := b.ns.open(b.watchBuffer, groupAcquire, groupExpire, groupReport, groupMigrate, groupMapping)
 	if err != nil {
 		return explain(err, "XFRM", "subscribe to events")
 	}
@@ -54,17 +54,20 @@ func (b *Backend) Watch(ctx context.Context, sink func(xfrm.Event)) error {
 		if a, ok := from.(*unix.SockaddrNetlink); !ok || a.Pid != 0 {
 			continue // not from the kernel
 		}
-		deliver(s.buf[:n], sink)
+		b.deliver(s.buf[:n], sink)
 	}
 }
 
 // deliver decodes a packet's messages. One that cannot be read counts as lost:
 // something happened, and nobody knows what.
-func deliver(b []byte, sink func(xfrm.Event)) {
-	messages(b, func(h header, body []byte) error {
+func (b *Backend) deliver(packet []byte, sink func(xfrm.Event)) {
+	messages(packet, func(h header, body []byte) error {
 		if ev, err := decodeEvent(h.typ, body); err != nil {
 			sink(xfrm.Lost{Err: err})
 		} else if ev != nil {
+			if x, ok := ev.(xfrm.Expire); ok && x.Hard {
+				b.index.drop(x.SA.ID())
+			}
 			sink(ev)
 		}
 		return nil

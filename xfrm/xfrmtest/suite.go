@@ -50,6 +50,7 @@ func Run(t *testing.T, open func(t *testing.T) xfrm.Backend) {
 		{"CopySA", (*env).copySA},
 		{"ReplayKept", (*env).replayKept},
 		{"Watch", (*env).watch},
+		{"WatchBehindWiderPolicy", (*env).watchBehind},
 		{"Concurrent", (*env).concurrent},
 		{"Diff", (*env).diff},
 	} {

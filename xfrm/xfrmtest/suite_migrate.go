@@ -184,7 +184,17 @@ func (e *env) replayKept() {
 
 // watch: a migration is told with its content to whoever watches, and Watch ends
 // with its context.
-func (e *env) watch() {
+func (e *env) watch() { e.watchMigrations() }
+
+// watchBehind: the same where a policy that is looked at first holds the addresses.
+func (e *env) watchBehind() {
+	e.apply(xfrm.PutPolicy{Policy: xfrm.Policy{Dir: xfrm.In, Priority: 1, Templates: []xfrm.Template{
+		{Proto: xfrm.ESP, Mode: xfrm.Transport, ReqID: 99, Optional: true},
+	}}})
+	e.watchMigrations()
+}
+
+func (e *env) watchMigrations() {
 	in := TunnelPolicy(xfrm.In, HomeAgent, CareOf1, 2)
 	e.apply(xfrm.PutPolicy{Policy: in})
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
