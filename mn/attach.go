@@ -111,6 +111,9 @@ func (m *Machine) goAbroad(now time.Time, want attachment, out []Action) []Actio
 	s.Reput = false
 	if moved {
 		out = m.moveKeys(to.CareOf, out)
+		if !m.plan.Caps.Migrate { // the SAs stay behind: others are made
+			out = m.rekeyAnew(out)
+		}
 		m.register(now, wantBind)
 	}
 	return out

@@ -274,6 +274,9 @@ func (r *rig) configure(o map[string]string) {
 		r.cfg.Interfaces = strings.Split(v, ",")
 	}
 	_, r.cfg.NoKeyMobility = o["nokey"]
+	if _, ok := o["nomigrate"]; ok {
+		r.caps.Migrate = false
+	}
 	r.cfg.Lifetime = r.dur(o["lifetime"], r.cfg.Lifetime)
 	switch o["dad"] {
 	case "optimistic":
