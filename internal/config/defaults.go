@@ -77,9 +77,10 @@ func defaultHA() HA {
 	}
 }
 
-// defaultHomePrefix has the lifetimes of RFC 4861 §6.2.1.
+// defaultHomePrefix does not end: a lifetime counts from the daemon's start, and a home link
+// that is to be given up is the exception.
 func defaultHomePrefix() HomePrefix {
-	return HomePrefix{Valid: 30 * 24 * time.Hour, Preferred: 7 * 24 * time.Hour}
+	return HomePrefix{Valid: Infinite, Preferred: Infinite}
 }
 
 // mustOffers reads proposals that a test holds to be sound.

@@ -3,10 +3,12 @@ package daemon
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/mip6/mip6/ike"
 	"github.com/mip6/mip6/internal/couple"
 	"github.com/mip6/mip6/internal/host"
+	"github.com/mip6/mip6/internal/ledger"
 	"github.com/mip6/mip6/xfrm"
 )
 
@@ -56,16 +58,7 @@ func (d *daemon) check(what string, err error) {
 
 func (d *daemon) doXfrm(a couple.Xfrm) {
 	d.logKeys(a.Ops)
-	errs := make([]error, len(a.Ops))
-	if err := d.journal.write(xfrmChanges(a.Ops)); err != nil {
-		// What the ledger does not know must not be put into the host: nobody would
-		// find it after a crash.
-		for i := range errs {
-			errs[i] = err
-		}
-	} else {
-		errs = d.backend.Apply(context.Background(), a.Ops)
-	}
+	errs := d.applyXfrm(context.Background(), a.Ops)
 	for i, err := range errs {
 		if err != nil {
 			d.log.Warn("IPsec databases", "home", a.Key, "operation", opText(a.Ops[i]), "error", err)
@@ -77,14 +70,7 @@ func (d *daemon) doXfrm(a couple.Xfrm) {
 }
 
 func (d *daemon) doHost(a couple.Host) {
-	errs := make([]error, len(a.Ops))
-	if err := d.journal.write(hostChanges(a.Ops)); err != nil {
-		for i := range errs {
-			errs[i] = err
-		}
-	} else {
-		errs = d.host.Apply(context.Background(), a.Ops)
-	}
+	errs := d.applyHost(context.Background(), a.Ops)
 	for i, err := range errs {
 		if err != nil {
 			d.log.Warn("host", "home", a.Key, "operation", hostOpText(a.Ops[i]), "error", err)
@@ -93,6 +79,46 @@ func (d *daemon) doHost(a couple.Host) {
 	if a.Token.Owner != couple.Nobody {
 		d.loop.Post(couple.Done{Token: a.Token, Kind: couple.HostDone, Errs: errs})
 	}
+}
+
+// applyXfrm and applyHost change the databases and the host, with the ledger told.
+func (d *daemon) applyXfrm(ctx context.Context, ops []xfrm.Op) []error {
+	return recorded(d.journal, ops, ledger.FromXfrm, func() []error { return d.backend.Apply(ctx, ops) })
+}
+
+func (d *daemon) applyHost(ctx context.Context, ops []host.Op) []error {
+	return recorded(d.journal, ops, ledger.FromHost, func() []error { return d.host.Apply(ctx, ops) })
+}
+
+// recorded applies operations with the ledger written around them: what is put in
+// is there before, since nobody would find it after a crash; what is removed
+// leaves it afterwards, and stays where it could not be removed.
+func recorded[Op any](j *journal, ops []Op, changes func(Op) []ledger.Change, apply func() []error) []error {
+	var all []ledger.Change
+	for _, op := range ops {
+		all = append(all, changes(op)...)
+	}
+	before, after := ledger.Split(all)
+	if err := j.write(before); err != nil {
+		errs := make([]error, len(ops))
+		for i := range errs {
+			errs[i] = err
+		}
+		return errs
+	}
+	errs := apply()
+	for i, op := range ops {
+		if errs[i] == nil {
+			continue
+		}
+		for _, c := range changes(op) {
+			after = slices.DeleteFunc(after, func(x ledger.Change) bool { return x.Kind == c.Kind && x.Key == c.Key })
+		}
+	}
+	if err := j.write(after); err != nil {
+		j.log.Error("save to the ledger", "error", err)
+	}
+	return errs
 }
 
 func (d *daemon) doDAD(a couple.ProbeDAD) {

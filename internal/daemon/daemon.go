@@ -84,7 +84,7 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 // open takes everything that the daemon needs of the host, the ledger first: a
 // second daemon must not get further.
 func (d *daemon) open() (rec ledger.Recovered, err error) {
-	if d.journal, rec, err = openJournal(d.cfg.Daemon.StateDir); err != nil {
+	if d.journal, rec, err = openJournal(d.cfg.Daemon.StateDir, d.log); err != nil {
 		return rec, err
 	}
 	if d.keylog, err = openKeyLog(d.cfg.Daemon.IKEKeyLog, d.cfg.Daemon.ESPKeyLog, d.log); err != nil {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"sync"
@@ -19,6 +20,7 @@ import (
 // journal lets several executors write to the ledger, which belongs to one
 // goroutine at a time, and knows what an earlier run left there.
 type journal struct {
+	log *slog.Logger
 	mu  sync.Mutex
 	l   *ledger.Ledger
 	old map[string]ledger.Record // of an earlier run, not put again since
@@ -30,12 +32,12 @@ type journal struct {
 
 // openJournal takes the state directory. What it finds from before a reboot is
 // of no use but for the bindings.
-func openJournal(dir string) (*journal, ledger.Recovered, error) {
+func openJournal(dir string, log *slog.Logger) (*journal, ledger.Recovered, error) {
 	l, rec, err := ledger.Open(dir)
 	if err != nil {
 		return nil, rec, err
 	}
-	j := &journal{l: l, old: make(map[string]ledger.Record), recovered: len(rec.Records)}
+	j := &journal{log: log, l: l, old: make(map[string]ledger.Record), recovered: len(rec.Records)}
 	var gone []ledger.Change
 	for _, r := range rec.Records {
 		switch r.Kind {
@@ -70,22 +72,6 @@ func (j *journal) write(changes []ledger.Change) error {
 	}
 	j.err = j.l.Batch(changes)
 	return j.err
-}
-
-func xfrmChanges(ops []xfrm.Op) []ledger.Change {
-	var out []ledger.Change
-	for _, op := range ops {
-		out = append(out, ledger.FromXfrm(op)...)
-	}
-	return out
-}
-
-func hostChanges(ops []host.Op) []ledger.Change {
-	var out []ledger.Change
-	for _, op := range ops {
-		out = append(out, ledger.FromHost(op)...)
-	}
-	return out
 }
 
 func (j *journal) saveMN(r mn.Record) error {

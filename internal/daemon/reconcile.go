@@ -61,9 +61,8 @@ func (d *daemon) remove(ctx context.Context, ops []xfrm.Op, undo []host.Op) {
 		return
 	}
 	d.log.Info("removing what an earlier run left", "ipsec", len(ops), "host", len(undo))
-	d.check("remove left-overs", errors.Join(d.backend.Apply(ctx, ops)...))
-	d.check("remove left-overs", errors.Join(d.host.Apply(ctx, undo)...))
-	d.check("save to the ledger", d.journal.write(append(xfrmChanges(ops), hostChanges(undo)...)))
+	d.check("remove left-overs", errors.Join(d.applyXfrm(ctx, ops)...))
+	d.check("remove left-overs", errors.Join(d.applyHost(ctx, undo)...))
 }
 
 // wanted is what the roles want in the databases now, SAs of children excepted.
@@ -127,8 +126,7 @@ func (d *daemon) reconcile() {
 	}
 	if ops := xfrm.Diff(have, want); len(ops) > 0 {
 		d.log.Warn("the IPsec databases differ from what is wanted; mending", "operations", len(ops))
-		d.check("save to the ledger", d.journal.write(xfrmChanges(ops)))
-		d.check("mend the IPsec databases", errors.Join(d.backend.Apply(ctx, ops)...))
+		d.check("mend the IPsec databases", errors.Join(d.applyXfrm(ctx, ops)...))
 	}
 }
 
@@ -161,5 +159,5 @@ func (d *daemon) undoRest() error {
 	for _, sa := range d.ownSAs(ctx) {
 		ops = append(ops, xfrm.DelSA{ID: sa.ID()})
 	}
-	return errors.Join(errors.Join(d.backend.Apply(ctx, ops)...), errors.Join(d.host.Apply(ctx, undo)...))
+	return errors.Join(errors.Join(d.applyXfrm(ctx, ops)...), errors.Join(d.applyHost(ctx, undo)...))
 }

@@ -44,7 +44,6 @@ const (
 	KindNode     Kind = 7 // state of a mobile node for a home address
 	KindEndpoint Kind = 8 // IKE endpoint of a peer
 	KindOther    Kind = 9
-	KindReqIDs   Kind = 10 // the block of request ids that is ours
 )
 
 // Change is one record: Value under Kind and Key, or its removal.

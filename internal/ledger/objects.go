@@ -22,7 +22,7 @@ type StateInfo struct {
 // applied and what after.
 //
 // An SA carries its owner's mark in the host itself, a request id of our block
-// (see ReqIDs), and it keeps that when a migration gives it another address, where
+// (see protect.Owned), and it keeps that when a migration gives it another address, where
 // a record would be left behind. So records are for what has no such mark:
 // ro states, and all policies.
 func FromXfrm(op xfrm.Op) []Change {
@@ -62,22 +62,6 @@ func Split(changes []Change) (before, after []Change) {
 		}
 	}
 	return before, after
-}
-
-// Block is a run of request ids: Count of them from Base on.
-type Block struct{ Base, Count uint32 }
-
-// Has says whether r lies in the block.
-func (b Block) Has(r xfrm.ReqID) bool { return uint32(r)-b.Base < b.Count }
-
-// ReqIDs is the record of the block that marks SAs and templates as ours. A later
-// start may be configured with another one.
-func ReqIDs(b Block) Change { return Change{Kind: KindReqIDs, Key: "reqids", Value: encode(b)} }
-
-// ReqIDs reads a KindReqIDs record.
-func (r Record) ReqIDs() (Block, error) {
-	var v Block
-	return v, r.decode(KindReqIDs, &v)
 }
 
 // StateKey is the key of an SA in the ledger.

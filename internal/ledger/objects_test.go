@@ -152,13 +152,6 @@ func TestOtherRecords(t *testing.T) {
 	if got, err := rec(SPD(th)).SPD(); err != nil || got != th {
 		t.Errorf("%+v, %v", got, err)
 	}
-	b := Block{Base: 0x4d000000, Count: 1 << 24}
-	if got, err := rec(ReqIDs(b)).ReqIDs(); err != nil || got != b {
-		t.Errorf("%+v, %v", got, err)
-	}
-	if b.Has(0x4cffffff) || !b.Has(0x4d000000) || !b.Has(0x4dffffff) || b.Has(0x4e000000) || b.Has(0) {
-		t.Error("Block.Has")
-	}
 	if r := rec(Sysctl("net/x", "1")); r.Kind != KindSysctl || r.Key != "net/x" || string(r.Value) != "1" {
 		t.Errorf("%+v", r)
 	}

@@ -92,10 +92,10 @@ func (b *Backend) lack(feature string, has *bool, err error) {
 
 // Remedies say in a sentence what to do about a missing feature.
 var Remedies = map[string]string{
-	"XFRM":      "Load the module xfrm_user (modprobe xfrm_user), or use a kernel built with CONFIG_XFRM_USER; without it there is no IPsec in this kernel, and dataplane = \"userspace\" is the way.",
-	"ESP6":      "Load the module esp6 (modprobe esp6), or use a kernel built with CONFIG_INET6_ESP and CONFIG_CRYPTO_GCM; else dataplane = \"userspace\".",
+	"XFRM":      "Load the module xfrm_user (modprobe xfrm_user), or use a kernel built with CONFIG_XFRM_USER; without it there is no IPsec in this kernel.",
+	"ESP6":      "Load the module esp6 (modprobe esp6), or use a kernel built with CONFIG_INET6_ESP and CONFIG_CRYPTO_GCM.",
 	"AH6":       "Load the module ah6 (modprobe ah6), or use a kernel built with CONFIG_INET6_AH; needed only where a profile asks for AH.",
-	"MIP6":      "Load the module mip6 (modprobe mip6), or use a kernel built with CONFIG_IPV6_MIP6; else dataplane = \"userspace\".",
+	"MIP6":      "Load the module mip6 (modprobe mip6), or use a kernel built with CONFIG_IPV6_MIP6.",
 	"Migrate":   "Use a kernel built with CONFIG_XFRM_MIGRATE; without it policies and states are moved one by one, and a foreign IKE daemon is not told of a move.",
 	"SubPolicy": "Use a kernel built with CONFIG_XFRM_SUB_POLICY; needed only for blocking policies around a move.",
 }

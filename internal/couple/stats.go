@@ -1,0 +1,25 @@
+package couple
+
+// Stats are the sizes of what a Node keeps. None may grow while the number of
+// nodes and of their keys stays.
+type Stats struct {
+	Homes     int
+	IKESAs    int // that stand or come about
+	Initiates int // under way
+	Asks      int // authorisations that a role is thinking about
+	Asking    int // children asked for
+	Installed int // pairs of child SAs in the databases
+	Stale     int // SAs of an earlier run
+	Echoes    int // migrations whose notification is awaited
+}
+
+// Stats counts.
+func (n *Node) Stats() Stats {
+	s := Stats{Homes: len(n.order), IKESAs: len(n.sas), Initiates: len(n.reqs), Asks: len(n.asks), Echoes: len(n.echoes)}
+	for _, h := range n.order {
+		s.Asking += len(h.asking)
+		s.Installed += len(h.installed)
+		s.Stale += len(h.stale)
+	}
+	return s
+}
