@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"fmt"
+	"net/netip"
 
 	"golang.org/x/sys/unix"
 
@@ -86,54 +87,35 @@ func readable(sa xfrm.SA) error {
 	return nil
 }
 
-// moveState moves one state by hand, with keys, replay state, counters and age.
-// One that is not there any more is no error.
-func (b *Backend) moveState(s *socket, m xfrm.Move, from xfrm.ID, mark uint32) error {
-	a := s.exchange([]message{saIDMessage(msgGetSA, from, mark)})[0]
-	if isErrno(a.err, unix.ESRCH) {
-		b.index.drop(from)
-		return nil
+// rewriteSA turns the answer to a GETSA into a NEWSA for other addresses, with
+// everything else as it is, attributes that this package does not know included:
+// keys, replay state, counters and age. skip is added to the number of the last
+// packet sent: an outbound copy starts behind what may leave in the meantime.
+func rewriteSA(answer []byte, src, dst netip.Addr, skip uint32) (message, error) {
+	if len(answer) < sizeSAInfo {
+		return nil, errShort
 	}
-	if a.err != nil {
-		return a.err
-	}
-	sa, err := decodeSA(a.msg)
-	if err != nil {
-		return err
-	}
-	to := movedID(from, m)
-	if as16(sa.Src) == as16(m.NewSrc) && to.Canonical() == from.Canonical() {
-		return nil // it is there already
-	}
-	if err := readable(sa); err != nil {
-		return err
-	}
-	put, err := rewriteSA(a.msg, m.NewSrc, m.NewDst, skipPackets)
-	if err != nil {
-		return err
-	}
-	del := saIDMessage(msgDelSA, from, mark)
-	if to.Canonical() == from.Canonical() { // the source alone changes: the key is taken
-		err = s.exchange([]message{del, put})[1].err
-	} else {
-		err = s.exchange([]message{put, del})[0].err
-	}
-	if isErrno(err, unix.EEXIST) {
-		err = b.mergeCopy(s, sa, to, put)
-	}
-	if err == nil {
-		b.index.move(from, to, newGroup(m))
-	}
-	return err
-}
-
-// mergeCopy ends a copy that stands where its original moves to: the one that
-// received the later packet stays. The original is deleted already.
-func (b *Backend) mergeCopy(s *socket, original xfrm.SA, to xfrm.ID, put message) error {
-	a := s.exchange([]message{saIDMessage(msgGetSA, to, original.Mark)})[0]
-	if there, err := decodeSA(a.msg); a.err == nil && err == nil &&
-		there.SameKeys(original) && there.Replay.Seq >= original.Replay.Seq && there.Replay.OSeq >= original.Replay.OSeq {
-		return nil
-	}
-	return s.exchange([]message{saIDMessage(msgDelSA, to, original.Mark), put})[1].err
+	m := newMessage(msgNewSA, 0, sizeSAInfo)
+	b := m.fixed()
+	copy(b, answer[:sizeSAInfo])
+	clear(b[56:72])
+	clear(b[80:96])
+	putAddr(b[56:72], dst)
+	putAddr(b[80:96], src)
+	host.PutUint16(b[212:], familyOf(dst))
+	host.PutUint32(b[204:], 0)
+	usage := b[160:192]
+	attrs(tail(answer, sizeSAInfo), func(typ uint16, v []byte) {
+		if typ == attrLastUsed || typ == attrPad {
+			return
+		}
+		w := m.attr(typ, len(v))
+		copy(w, v)
+		skipOSeq(typ, w, skip)
+		if typ == attrReplayESN {
+			m.fixed()[215] = 0 // the window stands in the attribute
+		}
+	})
+	copy(m.attr(attrLifeVal, 32), usage)
+	return m, nil
 }

@@ -80,37 +80,6 @@ func putSAInfo(b []byte, s xfrm.SA) {
 	b[216] = flags
 }
 
-// longReplay tells whether the state of the window needs the long structure.
-func longReplay(r xfrm.Replay) bool { return r.ESN || r.Window > 32 }
-
-// replayAttr appends the replay state: the short form for windows up to 32
-// packets, else the bitmap form with 64-bit numbers.
-func (m *message) replayAttr(s xfrm.SA) {
-	r := s.Replay
-	switch {
-	case s.Mode == xfrm.RouteOpt:
-	case longReplay(r):
-		words := (int(min(r.Packets(), 4096)) + 31) / 32
-		b := m.attr(attrReplayESN, sizeReplayESN+4*words)
-		host.PutUint32(b, uint32(words))
-		host.PutUint32(b[4:], uint32(r.OSeq))
-		host.PutUint32(b[8:], uint32(r.Seq))
-		host.PutUint32(b[12:], uint32(r.OSeq>>32))
-		host.PutUint32(b[16:], uint32(r.Seq>>32))
-		host.PutUint32(b[20:], min(r.Packets(), 4096))
-		for i := 0; i < words && i < len(r.Bitmap); i++ {
-			host.PutUint32(b[sizeReplayESN+4*i:], r.Bitmap[i])
-		}
-	case r.OSeq != 0 || r.Seq != 0:
-		b := m.attr(attrReplay, sizeReplay)
-		host.PutUint32(b, uint32(r.OSeq))
-		host.PutUint32(b[4:], uint32(r.Seq))
-		if len(r.Bitmap) > 0 {
-			host.PutUint32(b[8:], r.Bitmap[0])
-		}
-	}
-}
-
 // algAttr appends a struct xfrm_algo, or one with a second length (withBits).
 func (m *message) algAttr(typ uint16, name string, key []byte, bits int, withBits bool) {
 	head := sizeAlgName + 4
@@ -219,22 +188,6 @@ func saAttrs(s *xfrm.SA, b []byte) {
 	})
 }
 
-// getReplayESN reads a struct xfrm_replay_state_esn; as many words of the bitmap
-// count as are there.
-func getReplayESN(r *xfrm.Replay, v []byte) {
-	if len(v) < sizeReplayESN {
-		return
-	}
-	words := min(uint64(host.Uint32(v)), uint64(len(v)-sizeReplayESN)/4)
-	r.OSeq = uint64(host.Uint32(v[12:]))<<32 | uint64(host.Uint32(v[4:]))
-	r.Seq = uint64(host.Uint32(v[16:]))<<32 | uint64(host.Uint32(v[8:]))
-	r.Window = host.Uint32(v[20:])
-	r.Bitmap = make([]uint32, words)
-	for i := range r.Bitmap {
-		r.Bitmap[i] = host.Uint32(v[sizeReplayESN+4*i:])
-	}
-}
-
 // getAlg reads a struct xfrm_algo, or one with a second length.
 func getAlg(v []byte, withBits bool) (name string, key []byte, bits int, ok bool) {
 	head := sizeAlgName + 4
@@ -280,52 +233,3 @@ func saIDMessage(typ uint16, id xfrm.ID, mark uint32) message {
 
 // byAddress tells the protocols whose states are found by both addresses.
 func byAddress(p xfrm.Proto) bool { return p == xfrm.HAO || p == xfrm.Route2 }
-
-// rewriteSA turns the answer to a GETSA into a NEWSA for other addresses, with
-// everything else as it is, attributes that this package does not know included:
-// keys, replay state, counters and age. skip is added to the number of the last
-// packet sent: an outbound copy starts behind what may leave in the meantime.
-func rewriteSA(answer []byte, src, dst netip.Addr, skip uint32) (message, error) {
-	if len(answer) < sizeSAInfo {
-		return nil, errShort
-	}
-	m := newMessage(msgNewSA, 0, sizeSAInfo)
-	b := m.fixed()
-	copy(b, answer[:sizeSAInfo])
-	clear(b[56:72])
-	clear(b[80:96])
-	putAddr(b[56:72], dst)
-	putAddr(b[80:96], src)
-	host.PutUint16(b[212:], familyOf(dst))
-	host.PutUint32(b[204:], 0)
-	usage := b[160:192]
-	attrs(tail(answer, sizeSAInfo), func(typ uint16, v []byte) {
-		if typ == attrLastUsed || typ == attrPad {
-			return
-		}
-		w := m.attr(typ, len(v))
-		copy(w, v)
-		skipOSeq(typ, w, skip)
-		if typ == attrReplayESN {
-			m.fixed()[215] = 0 // the window stands in the attribute
-		}
-	})
-	copy(m.attr(attrLifeVal, 32), usage)
-	return m, nil
-}
-
-// skipOSeq adds skip to the number of the last packet sent, where there was one.
-func skipOSeq(typ uint16, v []byte, skip uint32) {
-	switch {
-	case typ == attrReplay && len(v) >= sizeReplay && host.Uint32(v) != 0:
-		host.PutUint32(v, host.Uint32(v)+skip)
-	case typ == attrReplayESN && len(v) >= sizeReplayESN:
-		n := uint64(host.Uint32(v[12:]))<<32 | uint64(host.Uint32(v[4:]))
-		if n == 0 {
-			return
-		}
-		n += uint64(skip)
-		host.PutUint32(v[4:], uint32(n))
-		host.PutUint32(v[12:], uint32(n>>32))
-	}
-}
