@@ -6,6 +6,8 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/hex"
+	"encoding/json"
 	"math/big"
 	"net"
 	"strings"
@@ -14,6 +16,7 @@ import (
 
 	"github.com/mip6/mip6/ike/message"
 	"github.com/mip6/mip6/ike/pki"
+	"github.com/mip6/mip6/internal/vectors"
 )
 
 // authority makes certificates for tests.
@@ -250,5 +253,21 @@ func TestRefusalsLookAlike(t *testing.T) {
 	c := answer(func(s *setup) { s.haCfg.Conns[0].RemoteID = IDMatch{Exact: []message.Identity{message.FQDN("x")}} })
 	if a != b || b != c {
 		t.Errorf("answers of %d, %d, %d octets", a, b, c)
+	}
+}
+
+func unhex(t testing.TB, s string) []byte {
+	t.Helper()
+	b, err := hex.DecodeString(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func readJSON(t testing.TB, name string, v any) {
+	t.Helper()
+	if err := json.Unmarshal(vectors.Read(t, name), v); err != nil {
+		t.Fatal(err)
 	}
 }
