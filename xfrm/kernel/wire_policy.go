@@ -60,8 +60,7 @@ func getTemplate(b []byte) xfrm.Template {
 	}
 }
 
-// decodePolicy reads a struct xfrm_userpolicy_info and the attributes behind a
-// fixed part of size bytes, in which it is the first or only thing.
+// decodePolicy reads a struct xfrm_userpolicy_info and the attributes behind it.
 func decodePolicy(b []byte) (xfrm.Policy, error) {
 	p, err := getPolicyInfo(b)
 	if err == nil {
