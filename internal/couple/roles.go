@@ -104,9 +104,13 @@ func (n *Node) keyMoved(a mn.KeyMoved) {
 }
 
 // closeAll ends the IKE SAs of a home address. With keep their children stay
-// until others take their place.
+// until others take their place. They are not used from now on, although IKE has
+// yet to say that they are gone: what is asked for next wants a new one.
 func (n *Node) closeAll(h *home, silent, keep bool) {
-	for _, s := range slices.Clone(h.sas) {
+	closing := h.sas
+	h.sas = nil
+	clear(h.asking)
+	for _, s := range closing {
 		n.tellIKE(ike.Close{SA: s.id, Silent: silent || keep, KeepChildren: keep})
 	}
 }
