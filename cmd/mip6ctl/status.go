@@ -77,7 +77,7 @@ func (c *cli) nodeText(n control.Node) {
 	if n.StatusText != "" {
 		last += " (" + n.StatusText + ")"
 	}
-	if n.Registered.IsZero() {
+	if n.LastStatus < 0 {
 		last = "no acknowledgement yet"
 	} else {
 		last += ", " + c.ago(n.Registered)
