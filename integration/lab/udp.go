@@ -47,6 +47,9 @@ func (l *Lab) Datagrams(fromHost string, from netip.Addr, toHost string, to neti
 	if err == nil {
 		err = unix.SetsockoptTimeval(d.rx, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 50_000})
 	}
+	if err == nil { // a receiver that has to wait for the processor loses nothing
+		err = unix.SetsockoptInt(d.rx, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 16<<20)
+	}
 	if err != nil {
 		d.close()
 		return nil, fmt.Errorf("lab: UDP %v to %v: %w", from, to, err)

@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/mip6/mip6/integration/lab"
@@ -72,6 +75,9 @@ func (s *story) make(ctx context.Context, m move) (r moved, err error) {
 	}
 	survived := true
 	if m.streams != nil {
+		if m.streams.progress(ctx, 20_000, time.Second) != nil {
+			s.silence(ctx, m.name)
+		}
 		survived = m.streams.progress(ctx, 20_000, 15*time.Second) == nil
 	}
 	if err = p.run(ctx, 30); err != nil {
@@ -99,10 +105,10 @@ func (s *story) evaluate(ctx context.Context, m move, r *moved, survived bool) e
 
 	rtt := median(r.upEchoes.Between(time.Time{}, w.From))
 	up, down := r.upEchoes.Between(w.From, w.To), r.downEchoes.Between(w.From, w.To)
-	outage, _, end := up.Outage()
+	outage, _, _ := up.Outage()
 	lost := up.Lost()
-	if d, _, e := down.Outage(); d > outage {
-		outage, end, lost = d, e, down.Lost()
+	if d, _, _ := down.Outage(); d > outage {
+		outage, lost = d, down.Lost()
 	}
 	r.RTT, r.Move.Outage, r.Lost = ptr(millis(rtt)), ptr(millis(outage)), &lost
 	r.Split.Outage, r.Split.RTTms = millis(outage), millis(rtt)
@@ -114,7 +120,7 @@ func (s *story) evaluate(ctx context.Context, m move, r *moved, survived bool) e
 		}
 	}
 	iface := "mn-eth0"
-	ra, err := s.first(iface, Window{w.From, w.To}, func(p lab.Seen) bool { return p.Proto == 58 && p.Type == icmpRA })
+	ra, err := s.first(iface, w, func(p lab.Seen) bool { return p.Proto == 58 && p.Type == icmpRA })
 	if err != nil {
 		return err
 	}
@@ -139,6 +145,9 @@ func (s *story) evaluate(ctx context.Context, m move, r *moved, survived bool) e
 			return err
 		}
 	}
+	if coa.IsZero() || !bu.IsZero() && coa.After(bu) {
+		coa = later(ra, r.up) // it was there already: usable when the link was known
+	}
 	ready := coa
 	if m.lossless {
 		ra = time.Time{} // none is needed
@@ -148,8 +157,15 @@ func (s *story) evaluate(ctx context.Context, m move, r *moved, survived bool) e
 	since(&r.Split.CoA, later(ra, r.up), coa)
 	since(&r.Split.BU, ready, bu)
 	since(&r.Split.BUBA, bu, ba)
-	if lost > 0 {
-		since(&r.Split.First, ba, end)
+	if lost > 0 && !ba.IsZero() {
+		// The first packet through the tunnel may be there before the acknowledgement.
+		got, err := s.first(iface, Window{bu, w.To}, func(p lab.Seen) bool {
+			return p.Proto == protoESP && p.Src == s.plan.HA && p.Dst == m.to && !p.Type2.IsValid()
+		})
+		if err != nil {
+			return err
+		}
+		since(&r.Split.First, ba, got)
 	}
 	set := func(dst **float64, v float64) {
 		if v >= 0 {
@@ -238,4 +254,18 @@ func keysDetail(r *moved) string {
 		return r.after.String()
 	}
 	return fmt.Sprintf("before: %v after: %v", r.before, r.after)
+}
+
+// silence notes what the kernels say of TCP connections that are silent after a move.
+func (s *story) silence(ctx context.Context, name string) {
+	for _, host := range []string{lab.MN, lab.CN} {
+		h := s.lab.Host(host)
+		text := ""
+		for _, argv := range [][]string{{"ss", "-tieno"}, {"cat", "/proc/net/xfrm_stat"}, {"cat", "/proc/net/netstat"}, {"ip", "-6", "route", "show", "table", "all"}, {"ip", "-6", "neigh"}, {"ip", "xfrm", "policy"}, {"ip", "xfrm", "state"}} {
+			out, err := h.Output(ctx, argv[0], argv[1:]...)
+			text += fmt.Sprintf("== %v %s\n%s\n", argv, orFine(err, ""), out)
+		}
+		file := fmt.Sprintf("%s-silent-after-%s.txt", host, strings.ReplaceAll(name, " ", "-"))
+		os.WriteFile(filepath.Join(s.o.Dir, file), []byte(text), 0o644)
+	}
 }

@@ -18,7 +18,12 @@ func (s *story) capture(name string) string { return filepath.Join(s.o.Dir, name
 
 // seen are the packets of a capture in a window that a filter wants.
 func (s *story) seen(name string, w Window, want func(lab.Seen) bool) ([]lab.Seen, error) {
-	all, err := lab.ReadCapture(s.capture(name), w.From, w.To)
+	f := s.follow[name]
+	if f == nil {
+		f = lab.Follow(s.capture(name))
+		s.follow[name] = f
+	}
+	all, err := f.Between(w.From, w.To)
 	var out []lab.Seen
 	for _, p := range all {
 		if want(p) {

@@ -32,10 +32,10 @@ func (s *story) consume(ctx context.Context) error {
 	begin := time.Now()
 	err = p.answered(ctx, begin, 5*time.Second)
 	if err == nil {
-		err = s.follow(ctx, "migrated by another process", other)
+		err = s.followTo(ctx, "migrated by another process", other)
 	}
 	if err == nil {
-		err = s.follow(ctx, "migrated back by another process", n.CareOf)
+		err = s.followTo(ctx, "migrated back by another process", n.CareOf)
 	}
 	up, down := p.stop()
 	s.check("migrated by another process: payload goes on", err == nil && up.Lost()+down.Lost() == 0, "from the node %d of %d pings lost, to the node %d of %d", up.Lost(), len(up), down.Lost(), len(down))
@@ -45,8 +45,8 @@ func (s *story) consume(ctx context.Context) error {
 	return s.lab.DelAddr(lab.MN, lab.MNIface, host128(other))
 }
 
-// follow sends the migrations to an address and checks that IKE goes there.
-func (s *story) follow(ctx context.Context, name string, to netip.Addr) error {
+// followTo sends the migrations to an address and checks that IKE goes there.
+func (s *story) followTo(ctx context.Context, name string, to netip.Addr) error {
 	hoa, ha := s.plan.HoA, s.plan.HA
 	for _, host := range []string{lab.MN, lab.HA} {
 		all, err := s.states(ctx, host)

@@ -81,7 +81,8 @@ type story struct {
 	mn, ha   *daemon
 	mon      map[string]*lab.XfrmMonitor
 	addrs    *addrWatch
-	found    map[string]lab.Dump // the hosts before the first daemon
+	follow   map[string]*lab.Follower // captures by name
+	found    map[string]lab.Dump      // the hosts before the first daemon
 	psk      string
 	awayFrom time.Time // zero: not away
 	ca       *authority
@@ -99,7 +100,7 @@ func Run(ctx context.Context, o Options) (*Record, error) {
 	if o.DAD == "" {
 		o.DAD = lab.DADOff
 	}
-	s := &story{o: o, out: o.Out, begin: time.Now(), mon: map[string]*lab.XfrmMonitor{}, found: map[string]lab.Dump{}, certs: map[string][2]string{}}
+	s := &story{o: o, out: o.Out, begin: time.Now(), mon: map[string]*lab.XfrmMonitor{}, found: map[string]lab.Dump{}, follow: map[string]*lab.Follower{}, certs: map[string][2]string{}}
 	s.plan = lab.DefaultPlan()
 	s.plan.DAD = o.DAD
 	s.rec = Record{HoA: s.plan.HoA.String(), HA: s.plan.HA.String(), DAD: string(o.DAD)}
