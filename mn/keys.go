@@ -174,7 +174,7 @@ func (m *Machine) childUp(now time.Time, e ChildUp, out []Action) []Action {
 	}
 	k.OldMH = false
 	switch {
-	case !s.Reg.Acked && s.Reg.Tries > 1: // the last ones may have met SAs that the agent had lost
+	case !s.Reg.Acked && s.Reg.Tries > 0: // what was sent may have met SAs that the agent had lost
 		m.kick(now)
 	case unasked && s.Reg.Want == wantBind && s.Reg.Acked: // the agent restarted: does it know the binding?
 		m.again(now)
