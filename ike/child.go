@@ -10,7 +10,10 @@ import (
 	"github.com/mip6/mip6/ike/transform"
 )
 
-const protoESP = 50
+const (
+	protoESP = 50
+	minSPI   = 256 // below are reserved (RFC 4303 §2.1)
+)
 
 // childState is what a pair of child SAs is in.
 type childState uint8

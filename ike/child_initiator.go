@@ -102,6 +102,10 @@ func (m *Machine) childAnswer(s *sa, pend *pending, p *message.Payloads) {
 		return
 	}
 	pend.suite, pend.spiOut = suite, binary.BigEndian.Uint32(spi)
+	if pend.spiOut < minSPI {
+		m.rejectAnswer(s, pend, "the peer's SPI is reserved")
+		return
+	}
 	if slices.Contains(pend.gone, pend.spiOut) {
 		m.goneAlready(s, pend)
 		return

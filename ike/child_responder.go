@@ -107,7 +107,7 @@ func (m *Machine) choose(s *sa, offers []transform.Offer) (*pending, refusal) {
 		return nil, refusal{notify: message.NoProposalChosen}
 	}
 	pend := &pending{suite: c.Suite, answer: c.Proposal, spiOut: binary.BigEndian.Uint32(c.Proposal.SPI)}
-	if pend.spiOut == 0 {
+	if pend.spiOut < minSPI {
 		return nil, refusal{notify: message.NoProposalChosen}
 	}
 	if in.exchange == authExchange {

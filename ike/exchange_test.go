@@ -294,27 +294,41 @@ func TestInitialContact(t *testing.T) {
 	if c := one[InitialContact](ha); c.Peer != mnID {
 		t.Errorf("%+v", c)
 	}
-	if d := one[SADown](ha); d.Reason != ReasonReplaced {
+	if d := one[SADown](ha); d.Reason != ReasonReplaced || !d.Kept {
 		t.Errorf("%+v", d)
 	}
 	if s := ha.m.Stats(); s.Established != 1 || s.Children != 2 {
 		t.Errorf("%+v", s)
 	}
-	// The new pair is in before the old one goes: the traffic has no gap.
-	up, down := -1, -1
-	for i, x := range ha.log {
-		switch x.(type) {
-		case ChildUp:
-			if up < 0 {
-				up = i
+	// Each new pair is in before the old one of its name goes: the traffic has no gap.
+	for _, name := range []string{"mh", "payload"} {
+		up, down := -1, -1
+		for i, x := range ha.log {
+			switch x := x.(type) {
+			case ChildUp:
+				if x.Child.Name == name {
+					up = i
+				}
+			case Uninstall:
+				if x.Child.Name == name {
+					down = i
+				}
 			}
-		case SADown:
-			down = i
+		}
+		if up < 0 || down < up {
+			t.Errorf("%s: up %d, old one down %d", name, up, down)
 		}
 	}
-	if up < 0 || down < 0 {
-		t.Error("order")
+	// One that is not replaced goes after the grace time.
+	mn.m = New(Config{Conns: []Conn{mnConn()}}, seeded(97))
+	mn.kernel = map[uint32]Child{}
+	mn.step(Initiate{Conn: "mip6", Local: ap(coa1), Remote: ap(haA), Children: []ChildWant{mhWant()}, InitialContact: true})
+	w.run(time.Second, nil)
+	if len(ha.kernel) != 2 {
+		t.Error("the payload child went at once")
 	}
+	w.run(orphanGrace, nil)
+	agree(t, mn, ha, 1)
 }
 
 // TestSilentCloseKeepsChildren is the way of a refused K bit: new IKE SA and

@@ -145,15 +145,22 @@ func (m *Machine) died(s *sa) {
 	}
 }
 
-// forgetPeer drops the IKE SAs of a peer that restarted (§2.4), and its orphans.
+// orphanGrace is how long the children of a peer that restarted may outlive
+// their IKE SA, so that each carries until the one that takes its place is in.
+const orphanGrace = 15 * time.Second
+
+// forgetPeer drops the IKE SAs of a peer that restarted (§2.4). Their children
+// go when they are replaced by name, or after a grace time.
 func (m *Machine) forgetPeer(k peerKey, except SAID) {
 	for _, id := range slices.Clone(m.peers[k]) {
 		if s := m.sas[id]; s != nil && id != except {
 			s.lastResp = nil // nobody is there to ask for it again
-			m.end(s, ReasonReplaced, false)
+			m.end(s, ReasonReplaced, true)
 		}
 	}
-	m.dropOrphans(k, "", ReasonReplaced)
+	for _, o := range m.orphans[k] {
+		m.set(&o.timer, earliest(o.timer.at, m.now.Add(orphanGrace)))
+	}
 }
 
 // orphan is a pair of child SAs that outlives its IKE SA.

@@ -2,6 +2,7 @@ package ike
 
 import (
 	"container/heap"
+	"slices"
 	"time"
 )
 
@@ -72,4 +73,71 @@ func (l *limiter) allow(now time.Time, perSecond int) bool {
 	}
 	l.n++
 	return l.n <= perSecond
+}
+
+// schedule moves the timer of an IKE SA to its next deadline.
+func (m *Machine) schedule(s *sa) {
+	if m.sas[s.id] != s {
+		m.set(&s.timer, time.Time{})
+		return
+	}
+	at := s.dieAt
+	if s.req != nil && s.req.data != nil && !s.req.answered {
+		at = earliest(at, s.req.at)
+	}
+	if s.state == stateUp {
+		at = earliest(earliest(at, s.rekeyAt), s.hardAt)
+		if s.req == nil && len(s.queue) == 0 && s.conn.DPD > 0 {
+			at = earliest(at, s.heard.Add(s.conn.DPD))
+		}
+		for _, j := range s.queue {
+			if s.req == nil {
+				at = earliest(at, j.at)
+			}
+		}
+	}
+	for _, c := range s.children {
+		at = earliest(earliest(at, c.rekeyAt), c.hardAt)
+	}
+	m.set(&s.timer, at)
+}
+
+// tickSA does what is due for one IKE SA.
+func (m *Machine) tickSA(s *sa) {
+	defer m.schedule(s)
+	if m.due(s.dieAt) {
+		m.died(s)
+		return
+	}
+	if m.due(s.hardAt) && s.state == stateUp {
+		m.end(s, ReasonExpired, false)
+		return
+	}
+	if r := s.req; r != nil && r.data != nil && !r.answered && m.due(r.at) {
+		m.retransmit(s)
+		if m.sas[s.id] != s {
+			return
+		}
+	}
+	for _, c := range slices.Clone(s.children) {
+		if m.due(c.hardAt) {
+			c.hardAt = time.Time{}
+			m.closeChild(s, c, ReasonExpired)
+		} else if m.due(c.rekeyAt) && c.state == childReplaced {
+			m.deleteChild(s, c)
+		} else if m.due(c.rekeyAt) {
+			m.rekeyChild(s, c)
+		}
+	}
+	if s.state != stateUp {
+		return
+	}
+	if m.due(s.rekeyAt) {
+		s.rekeyAt = time.Time{}
+		m.enqueue(s, job{kind: jobRekeySA})
+	}
+	if d := s.conn.DPD; d > 0 && s.req == nil && len(s.queue) == 0 && m.due(s.heard.Add(d)) {
+		m.probe(s)
+	}
+	m.pump(s)
 }

@@ -1,5 +1,72 @@
 package message
 
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// Selector is one traffic selector (RFC 7296 §3.13.1): an address range, a
+// protocol (0: any) and a range of ports. For protocol 135 (Mobility Header)
+// and ICMPv6 the message type is in the upper octet of the port (RFC 4877
+// §7.2.1); 0-65535 means any. OPAQUE is StartPort 65535, EndPort 0.
+type Selector struct {
+	Protocol           uint8
+	StartPort, EndPort uint16
+	Start, End         netip.Addr
+}
+
+// PrefixSelector returns a selector for all of a prefix, protocol (0: any), all ports.
+func PrefixSelector(p netip.Prefix, protocol uint8) Selector {
+	p = p.Masked()
+	last := p.Addr().AsSlice()
+	for i := p.Bits(); i < len(last)*8; i++ {
+		last[i/8] |= 0x80 >> (i % 8)
+	}
+	end, _ := netip.AddrFromSlice(last)
+	return Selector{Protocol: protocol, EndPort: 65535, Start: p.Addr(), End: end}
+}
+
+// Prefix returns the address range as a prefix, if it is exactly one.
+func (s Selector) Prefix() (netip.Prefix, bool) {
+	bits := s.Start.BitLen()
+	for n := 0; n <= bits; n++ {
+		p := netip.PrefixFrom(s.Start, n)
+		if p.Masked().Addr() != s.Start {
+			continue
+		}
+		q := PrefixSelector(p, 0)
+		if q.End == s.End {
+			return p, true
+		}
+	}
+	return netip.Prefix{}, false
+}
+
+// AnyPort says whether the selector covers every port.
+func (s Selector) AnyPort() bool { return s.StartPort == 0 && s.EndPort == 65535 }
+
+func (s Selector) String() string {
+	var b strings.Builder
+	if p, ok := s.Prefix(); ok {
+		b.WriteString(p.String())
+	} else {
+		fmt.Fprintf(&b, "%s-%s", s.Start, s.End)
+	}
+	if s.Protocol != 0 || !s.AnyPort() {
+		fmt.Fprintf(&b, "[%d", s.Protocol)
+		switch {
+		case s.AnyPort():
+		case s.StartPort == s.EndPort:
+			fmt.Fprintf(&b, "/0x%04x", s.StartPort)
+		default:
+			fmt.Fprintf(&b, "/0x%04x-0x%04x", s.StartPort, s.EndPort)
+		}
+		b.WriteByte(']')
+	}
+	return b.String()
+}
+
 // Intersect returns what two selectors have in common. ok is false if nothing.
 func (s Selector) Intersect(t Selector) (r Selector, ok bool) {
 	if s.Start.BitLen() != t.Start.BitLen() {
