@@ -65,7 +65,7 @@ type Initiate struct {
 	Req            uint64
 	Conn           string
 	Local, Remote  netip.AddrPort
-	Peer           message.Identity // expected identity where the connection's is a template; or zero
+	Peer           message.Identity // expected identity where the connection's is a template; pre-shared keys are chosen by it; or zero
 	Children       []ChildWant
 	InitialContact bool                // first contact since we started (RFC 7296 §2.4)
 	CFGRequest     []message.Attribute // attributes of a CFG_REQUEST, e.g. INTERNAL_IP6_ADDRESS; nil: none

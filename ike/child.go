@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/mip6/mip6/ike/message"
@@ -267,26 +268,43 @@ func without[T comparable](list []T, v T) []T {
 	return list
 }
 
-// expire follows the kernel's alarm about one of our SAs.
+// expire follows the kernel's alarm about one of our SAs. Our inbound SPIs are
+// unique here, so that one whose address is not what we believe (an unused SA of
+// a node at home keeps its old one) is found all the same.
 func (m *Machine) expire(e Expire) {
-	for _, id := range append([]SAID(nil), m.spis[e.SPI]...) {
+	var inbound *child
+	var owner *sa
+	for _, id := range slices.Clone(m.spis[e.SPI]) {
 		s := m.sas[id]
 		if s == nil {
 			continue
 		}
 		c := s.bySPIIn(e.SPI)
-		if c == nil || c.LocalAddr != e.Dst {
-			if c = s.bySPIOut(e.SPI); c == nil || c.RemoteAddr != e.Dst {
-				continue
+		if c != nil && c.LocalAddr != e.Dst {
+			inbound, owner, c = c, s, nil
+		}
+		if c == nil {
+			if c = s.bySPIOut(e.SPI); c != nil && c.RemoteAddr != e.Dst {
+				c = nil
 			}
 		}
-		if e.Hard {
-			m.closeChild(s, c, ReasonExpired)
-		} else {
-			m.rekeyChild(s, c)
+		if c != nil {
+			m.alarm(s, c, e.Hard)
+			return
 		}
-		m.schedule(s)
 	}
+	if inbound != nil && inbound.RemoteAddr != e.Dst {
+		m.alarm(owner, inbound, e.Hard)
+	}
+}
+
+func (m *Machine) alarm(s *sa, c *child, hard bool) {
+	if hard {
+		m.closeChild(s, c, ReasonExpired)
+	} else {
+		m.rekeyChild(s, c)
+	}
+	m.schedule(s)
 }
 
 // rekeyChild starts the rekey of a pair, once.

@@ -3,6 +3,7 @@ package ike
 import (
 	"encoding/binary"
 	"slices"
+	"time"
 
 	"github.com/mip6/mip6/ike/message"
 	"github.com/mip6/mip6/ike/transform"
@@ -168,7 +169,7 @@ func (m *Machine) localFailure(s *sa, pend *pending, why string) {
 	if pend.old == nil {
 		m.childRefused(s, pend.req, pend.want, false, 0, why)
 	} else {
-		m.retryRekey(s, pend)
+		m.retryRekey(s, pend, refusedWait)
 	}
 	m.finish(s)
 }
@@ -189,12 +190,12 @@ func (m *Machine) reviveOld(pend *pending) {
 }
 
 // retryRekey tries a failed rekey again later, while the hard lifetime allows.
-func (m *Machine) retryRekey(s *sa, pend *pending) {
+func (m *Machine) retryRekey(s *sa, pend *pending, wait time.Duration) {
 	old := pend.old
 	if present(s, old) == nil || old.state != childUp {
 		return
 	}
-	old.rekeyAt = m.now.Add(m.jittered(2*temporaryWait, 0.5))
+	old.rekeyAt = m.now.Add(m.jittered(wait, 0.5))
 	m.schedule(s)
 }
 
@@ -215,7 +216,7 @@ func (m *Machine) childError(s *sa, pend *pending, p *message.Payloads) {
 		m.reviveOld(pend)
 		switch {
 		case pend.old != nil:
-			m.retryRekey(s, pend)
+			m.retryRekey(s, pend, temporaryWait)
 		case pend.retries < maxRetries:
 			wait := m.jittered(temporaryWait<<pend.retries, 0.5)
 			s.queue = append(s.queue, job{
@@ -241,7 +242,7 @@ func (m *Machine) childError(s *sa, pend *pending, p *message.Payloads) {
 	if pend.old == nil {
 		m.childRefused(s, pend.req, pend.want, true, n.Type, "the peer refuses")
 	} else {
-		m.retryRekey(s, pend)
+		m.retryRekey(s, pend, refusedWait)
 	}
 	m.finish(s)
 }

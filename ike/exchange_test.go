@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mip6/mip6/ike/message"
+	"github.com/mip6/mip6/ike/transform"
 )
 
 // byName returns the installed child of a name.
@@ -377,5 +378,50 @@ func TestOrphansExpire(t *testing.T) {
 	mn.step(DropOrphans{Conn: "mip6", Peer: haID})
 	if len(mn.kernel) != 0 {
 		t.Error("DropOrphans left some")
+	}
+}
+
+// TestExpire: hard alarms of the kernel end a pair on both sides; an alarm of
+// somebody else's SA with the same SPI does not.
+func TestExpire(t *testing.T) {
+	w, mn, ha := pair(t, 6, nil)
+	connect(t, w, mn, ha)
+	c := mn.byName("payload")
+	mn.step(Expire{SPI: c.SPIOut, Dst: c.LocalAddr, Hard: true}) // not our inbound SPI
+	mn.step(Expire{SPI: c.SPIIn, Dst: c.RemoteAddr, Hard: true}) // an outbound one that is not ours
+	mn.step(Expire{SPI: 12345, Dst: c.LocalAddr, Hard: true})
+	w.run(time.Second, nil)
+	agree(t, mn, ha, 2)
+	mn.step(Expire{SPI: c.SPIIn, Dst: ap(coa2).Addr(), Hard: true}) // ours, at an address of before
+	w.run(time.Second, nil)
+	agree(t, mn, ha, 1)
+	if d := one[ChildDown](mn); d.Reason != ReasonExpired || d.Child.Name != "payload" {
+		t.Errorf("%+v", d)
+	}
+	c = ha.byName("mh")
+	ha.step(Expire{SPI: c.SPIOut, Dst: c.RemoteAddr, Hard: true})
+	w.run(time.Second, nil)
+	agree(t, mn, ha, 0)
+}
+
+// TestHardLifetime: an IKE SA that cannot be rekeyed ends, and the peer is told.
+func TestHardLifetime(t *testing.T) {
+	w, mn, ha := pair(t, 6, func(s *setup) {
+		s.mnCfg.Conns[0].IKERekey, s.mnCfg.Conns[0].IKEHard = time.Hour, 66*time.Minute
+	})
+	connect(t, w, mn, ha)
+	// The agent forgets its proposals: every rekey of the IKE SA is refused.
+	cfg := Config{Conns: []Conn{haConn()}}
+	cfg.Conns[0].IKE = []transform.Offer{{Encr: []transform.Encr{{ID: 1}}, PRF: []transform.PRF{5}, KE: []transform.KE{31}}}
+	ha.step(SetConfig{cfg})
+	w.run(65*time.Minute, nil)
+	agree(t, mn, ha, 2)
+	w.run(2*time.Minute, nil)
+	agree(t, mn, ha, 0)
+	if one[SADown](mn).Reason != ReasonExpired || one[SADown](ha).Reason != ReasonDeleted {
+		t.Errorf("%s%s", mn.dump(), ha.dump())
+	}
+	if n := len(w.sent); n > 120 {
+		t.Errorf("%d messages: a refused rekey is tried too often", n)
 	}
 }

@@ -40,7 +40,8 @@ type job struct {
 
 const (
 	maxRetries    = 5
-	temporaryWait = 2 * time.Second // after TEMPORARY_FAILURE, growing (§2.25)
+	temporaryWait = 4 * time.Second  // after TEMPORARY_FAILURE (§2.25)
+	refusedWait   = 40 * time.Second // after a rekey that was refused
 )
 
 // enqueue adds a job that is not there already, and starts it if it can.

@@ -54,7 +54,11 @@ func (m *Machine) rekeySAResponse(s *sa, p *message.Payloads) {
 			m.inherit(s, s.successor)
 			return
 		}
-		s.rekeyAt = m.now.Add(m.jittered(2*temporaryWait, 0.5))
+		wait := refusedWait
+		if n.Type == message.TemporaryFailure {
+			wait = temporaryWait
+		}
+		s.rekeyAt = m.now.Add(m.jittered(wait, 0.5))
 		m.finish(s)
 		return
 	}

@@ -110,7 +110,7 @@ func (m *Machine) tickSA(s *sa) {
 		return
 	}
 	if m.due(s.hardAt) && s.state == stateUp {
-		m.end(s, ReasonExpired, false)
+		m.finishWith(s, ReasonExpired)
 		return
 	}
 	if r := s.req; r != nil && r.data != nil && !r.answered && m.due(r.at) {
