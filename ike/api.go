@@ -71,6 +71,10 @@ type Initiate struct {
 	CFGRequest     []message.Attribute // attributes of a CFG_REQUEST, e.g. INTERNAL_IP6_ADDRESS; nil: none
 }
 
+// Cancel gives up an IKE SA that is not up yet, by the Req of its Initiate: the
+// node moved on, say. Refused follows. One that is up is not touched.
+type Cancel struct{ Req uint64 }
+
 // ChildWant describes a child SA that we ask for.
 type ChildWant struct {
 	Name          string // of the child within the connection: "mh", "payload"
@@ -196,6 +200,7 @@ type Installed struct {
 
 func (Datagram) event()     {}
 func (Initiate) event()     {}
+func (Cancel) event()       {}
 func (CreateChild) event()  {}
 func (RekeyChild) event()   {}
 func (RekeySA) event()      {}

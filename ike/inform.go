@@ -83,6 +83,16 @@ func (m *Machine) close(e Close) {
 	m.finishWith(s, ReasonClosed)
 }
 
+// cancel gives up what Initiate with this Req began, if it is not up yet.
+func (m *Machine) cancel(e Cancel) {
+	for _, s := range m.sas { // one at most: the order does not matter
+		if s.first != nil && s.initiator && s.first.want.Req == e.Req {
+			m.refuse(s, false, 0, "cancelled here")
+			return
+		}
+	}
+}
+
 // finishWith takes the children and the IKE SA down here, and tells the peer by
 // a Delete of the IKE SA, which closes all of it over there (§1.4.1).
 func (m *Machine) finishWith(s *sa, why Reason) {

@@ -232,3 +232,24 @@ func TestFailuresOfTheKernel(t *testing.T) {
 		}
 	}
 }
+
+func TestCancel(t *testing.T) {
+	for _, after := range []time.Duration{0, 12, 22, 35} { // milliseconds: each stage of the handshake
+		w, mn, ha := pair(t, 2, nil)
+		w.taskDelay = 5 * time.Millisecond
+		mn.initiate(mhWant())
+		w.run(after*time.Millisecond, nil)
+		mn.step(Cancel{Req: 41})
+		mn.step(Cancel{Req: 42})
+		w.run(time.Minute, nil)
+		if one[Refused](mn).Req != 42 || len(mn.kernel)+len(mn.larval)+len(mn.m.sas)+len(mn.m.tasks) != 0 {
+			t.Errorf("after %v: %s", after, mn.dump())
+		}
+		mn.log = nil
+		mn.step(Initiate{Req: 43, Conn: "mip6", Local: ap(coa2), Remote: ap(haA), Children: []ChildWant{mhWant(), payloadWant()}, InitialContact: true})
+		w.run(time.Second, nil)
+		mn.step(Cancel{Req: 43})
+		w.run(orphanGrace, nil)
+		agree(t, mn, ha, 2)
+	}
+}

@@ -89,6 +89,8 @@ func (m *Machine) Step(now time.Time, ev Event, out []Action) []Action {
 		m.datagram(e)
 	case Initiate:
 		m.initiate(e)
+	case Cancel:
+		m.cancel(e)
 	case CreateChild:
 		m.createChild(e)
 	case RekeyChild:

@@ -14,7 +14,6 @@ import (
 
 	"github.com/mip6/mip6/ike/message"
 	"github.com/mip6/mip6/ike/pki"
-	"github.com/mip6/mip6/ike/transform"
 )
 
 // world drives machines by virtual time: packets and task answers are events of
@@ -30,8 +29,7 @@ type world struct {
 	delay     time.Duration
 	jitter    time.Duration
 	taskDelay time.Duration
-	sent      []Send // every datagram, in order
-	lossFree  bool
+	sent      []Send                        // every datagram, in order
 	drop      func(from *node, s Send) bool // extra: true drops
 }
 
@@ -392,5 +390,3 @@ func pair(t testing.TB, seed uint64, change func(*setup)) (*world, *node, *node)
 func (n *node) initiate(wants ...ChildWant) {
 	n.step(Initiate{Req: 42, Conn: "mip6", Local: ap(coa1), Remote: ap(haA), Children: wants})
 }
-
-var _ = transform.X25519
