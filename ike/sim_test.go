@@ -371,7 +371,6 @@ func haConn() Conn {
 type setup struct {
 	mnCfg, haCfg Config
 	mnKey, haKey *pki.Keyring
-	want         []ChildWant
 }
 
 // pair is a mobile node and a home agent that share a key.
