@@ -18,13 +18,30 @@ type installed struct {
 	mode    xfrm.Mode
 	in, out xfrm.ID
 	inSrc   netip.Addr
-	// last is when the inbound SA of a pair that is gone goes too; zero while it is in use.
-	last time.Time
+	// held is the outbound SA that is not put yet, and till when.
+	held  *xfrm.SA
+	till  time.Time
+	rekey bool // it took the place of another by a rekey
 }
 
-// lingerTime is how long the inbound SA of a pair that was replaced is kept: what
-// the peer sent with it is still under way.
-const lingerTime = 2 * time.Second
+// dying is an SA that goes at a time.
+type dying struct {
+	id    xfrm.ID
+	src   netip.Addr
+	mode  xfrm.Mode
+	reqid xfrm.ReqID
+	at    time.Time
+}
+
+const (
+	// lingerTime is how long the inbound SA of a pair that was replaced is kept: what
+	// the peer sent with it is still under way.
+	lingerTime = 2 * time.Second
+	// holdTime is how long the responder goes on sending with the pair before, unless
+	// the peer deletes that: the initiator has no keys until our answer came, and an
+	// answer may have to be repeated (RFC 7296 §2.8).
+	holdTime = 500 * time.Millisecond
+)
 
 // The one cipher of child SAs that IKE negotiates so far (RFC 4106), in Linux's words.
 const (
@@ -51,13 +68,42 @@ func (n *Node) install(a ike.Install, out []Action) []Action {
 	to := n.state(c)
 	to.Src, to.Dst, to.SPI = c.LocalAddr, c.RemoteAddr, xfrm.SPI(c.SPIOut)
 	to.AEAD.Key = c.KeyOut
+	ops := []xfrm.Op{xfrm.PutSA{SA: in}, xfrm.PutSA{SA: to}}
 	if key.IsValid() {
 		h := n.home(key)
-		h.installed = append(h.installed, installed{spiIn: c.SPIIn, reqid: in.ReqID,
-			mode: in.Mode, in: in.ID(), out: to.ID(), inSrc: in.Src})
+		x := installed{spiIn: c.SPIIn, reqid: in.ReqID, mode: in.Mode, in: in.ID(), out: to.ID(),
+			inSrc: in.Src}
+		if !c.Initiator && n.sends(h, in.ReqID) {
+			x.held, x.till = &to, n.now.Add(holdTime)
+			n.reapAt = earlier(n.reapAt, x.till)
+			ops = ops[:1]
+		}
+		h.installed = append(h.installed, x)
 	}
-	return append(out, Xfrm{Key: key, Token: Token{Owner: OwnerIKE, ID: uint64(a.ID)},
-		Ops: []xfrm.Op{xfrm.PutSA{SA: in}, xfrm.PutSA{SA: to}}})
+	return append(out, Xfrm{Key: key, Token: Token{Owner: OwnerIKE, ID: uint64(a.ID)}, Ops: ops})
+}
+
+// sends tells whether there is an outbound SA already that serves these policies.
+func (n *Node) sends(h *home, id xfrm.ReqID) bool {
+	for i := range h.installed {
+		if x := &h.installed[i]; x.reqid == id && x.held == nil {
+			return true
+		}
+	}
+	for i := range h.stale {
+		if h.stale[i].ReqID == id && !n.inbound(h, h.stale[i].Dst) {
+			return true
+		}
+	}
+	return false
+}
+
+// inbound tells whether SAs with this destination are ours to receive with.
+func (n *Node) inbound(h *home, dst netip.Addr) bool {
+	if h.mn != nil {
+		return dst != h.mn.HomeAgent
+	}
+	return n.isAgent(dst)
 }
 
 // state is what both SAs of a child have in common.
@@ -70,21 +116,36 @@ func (n *Node) state(c ike.Child) xfrm.SA {
 	}
 }
 
-// uninstall takes a pair out, from where it stands now: the outbound SA at once, since nothing may
-// be sent any more that the peer has no state for; the inbound one after a while,
-// where another pair has taken its place.
+// uninstall takes a pair out, from where it stands now: the outbound SA at once,
+// since nothing may be sent any more that the peer has no state for, unless its
+// successor is held back still; the inbound one after a while, where another pair has taken
+// its place.
 func (n *Node) uninstall(c ike.Child, out []Action) []Action {
 	id := xfrm.ReqID(c.ReqID)
 	for _, h := range n.order {
-		for i := range h.installed {
-			x := &h.installed[i]
-			if x.spiIn != c.SPIIn || x.reqid != id || !x.last.IsZero() {
+		for i, x := range h.installed {
+			if x.spiIn != c.SPIIn || x.reqid != id {
 				continue
 			}
-			out = append(out, Xfrm{Key: h.addr, Ops: []xfrm.Op{xfrm.DelSA{ID: x.out}}})
-			x.last = n.now
-			if h.replaced(*x) && !n.stop.begun {
-				x.last = n.now.Add(lingerTime)
+			h.installed = append(h.installed[:i:i], h.installed[i+1:]...)
+			inAt, outAt := n.now, n.now
+			for j := range h.installed {
+				next := &h.installed[j]
+				if next.reqid != id {
+					continue
+				}
+				inAt = n.now.Add(lingerTime)
+				switch {
+				case next.held == nil:
+				case next.rekey:
+					next.till = n.now // the peer has the new one: it deletes the old
+				default:
+					outAt = next.till
+				}
+			}
+			h.dying = append(h.dying, dying{x.in, x.inSrc, x.mode, x.reqid, inAt})
+			if x.held == nil {
+				h.dying = append(h.dying, dying{x.out, x.in.Dst, x.mode, x.reqid, outAt})
 			}
 			return n.reap(out)
 		}
@@ -96,33 +157,36 @@ func (n *Node) uninstall(c ike.Child, out []Action) []Action {
 	return append(out, Xfrm{Key: n.keyOf(n.sas[c.SA], c.ReqID), Ops: ops})
 }
 
-// replaced tells whether another pair in use serves what this one did.
-func (h *home) replaced(old installed) bool {
-	for _, x := range h.installed {
-		if x.reqid == old.reqid && x.spiIn != old.spiIn && x.last.IsZero() {
-			return true
-		}
-	}
-	return false
-}
-
-// reap removes inbound SAs whose time is over.
+// reap puts outbound SAs that were held long enough, then removes SAs whose time is over.
 func (n *Node) reap(out []Action) []Action {
 	n.reapAt = time.Time{}
+	end := n.stop.begun // nothing lingers then
 	for _, h := range n.order {
-		keep := h.installed[:0]
-		for _, x := range h.installed {
+		var ops []xfrm.Op
+		for i := range h.installed {
+			x := &h.installed[i]
 			switch {
-			case x.last.IsZero():
-			case x.last.After(n.now) && !n.stop.closing:
-				n.reapAt = earlier(n.reapAt, x.last)
+			case x.held == nil:
+			case x.till.After(n.now) && !end:
+				n.reapAt = earlier(n.reapAt, x.till)
 			default:
-				out = append(out, Xfrm{Key: h.addr, Ops: []xfrm.Op{xfrm.DelSA{ID: x.in}}})
+				ops = append(ops, xfrm.PutSA{SA: *x.held})
+				x.held = nil
+			}
+		}
+		keep := h.dying[:0]
+		for _, d := range h.dying {
+			if d.at.After(n.now) && !end {
+				n.reapAt = earlier(n.reapAt, d.at)
+				keep = append(keep, d)
 				continue
 			}
-			keep = append(keep, x)
+			ops = append(ops, xfrm.DelSA{ID: d.id})
 		}
-		h.installed = keep
+		h.dying = keep
+		if len(ops) > 0 {
+			out = append(out, Xfrm{Key: h.addr, Ops: ops})
+		}
 	}
 	return out
 }
@@ -130,16 +194,32 @@ func (n *Node) reap(out []Action) []Action {
 // follow keeps the addresses of installed SAs as a migration leaves them.
 func (h *home) follow(m xfrm.Migration) {
 	for _, mv := range m.Moves {
+		if mv.Mode != xfrm.Tunnel {
+			continue
+		}
+		moves := func(id xfrm.ReqID, mode xfrm.Mode, src, dst netip.Addr) bool {
+			return id == mv.ReqID && mode == mv.Mode && src == mv.OldSrc && dst == mv.OldDst
+		}
 		for i := range h.installed {
 			x := &h.installed[i]
-			if x.reqid != mv.ReqID || x.mode != mv.Mode || mv.Mode != xfrm.Tunnel {
-				continue
-			}
-			if x.out.Dst == mv.OldDst && x.in.Dst == mv.OldSrc {
+			if moves(x.reqid, x.mode, x.in.Dst, x.out.Dst) {
 				x.out.Dst = mv.NewDst // an outbound policy: only its destination is a key
 			}
-			if x.in.Dst == mv.OldDst && x.inSrc == mv.OldSrc {
+			if moves(x.reqid, x.mode, x.inSrc, x.in.Dst) {
 				x.in.Dst, x.inSrc = mv.NewDst, mv.NewSrc
+			}
+			if x.held != nil && moves(x.held.ReqID, x.held.Mode, x.held.Src, x.held.Dst) {
+				x.held.Src, x.held.Dst = mv.NewSrc, mv.NewDst
+			}
+		}
+		for i := range h.dying {
+			if d := &h.dying[i]; moves(d.reqid, d.mode, d.src, d.id.Dst) {
+				d.src, d.id.Dst = mv.NewSrc, mv.NewDst
+			}
+		}
+		for i := range h.stale {
+			if s := &h.stale[i]; moves(s.ReqID, s.Mode, s.Src, s.Dst) {
+				s.Src, s.Dst = mv.NewSrc, mv.NewDst
 			}
 		}
 	}
@@ -189,22 +269,29 @@ func (n *Node) retire(h *home, by *keySA) {
 	}
 }
 
-// dropStale removes SAs of an earlier run that the new pair replaces.
+// dropStale lets SAs of an earlier run go that the new pair replaces, as those of
+// a pair that was replaced go.
 func (n *Node) dropStale(h *home, id xfrm.ReqID, out []Action) []Action {
-	var ops []xfrm.Op
-	keep := h.stale[:0]
-	for _, sa := range h.stale {
-		if sa.ReqID == id {
-			ops = append(ops, xfrm.DelSA{ID: sa.ID()})
-		} else {
-			keep = append(keep, sa)
+	outAt := n.now
+	for i := range h.installed {
+		if x := &h.installed[i]; x.reqid == id && x.held != nil {
+			outAt = x.till
 		}
 	}
-	h.stale = keep
-	if len(ops) == 0 {
-		return out
+	keep := h.stale[:0]
+	for _, sa := range h.stale {
+		if sa.ReqID != id {
+			keep = append(keep, sa)
+			continue
+		}
+		at := outAt
+		if n.inbound(h, sa.Dst) {
+			at = n.now.Add(lingerTime)
+		}
+		h.dying = append(h.dying, dying{sa.ID(), sa.Src, sa.Mode, sa.ReqID, at})
 	}
-	return append(out, Xfrm{Key: h.addr, Ops: ops})
+	h.stale = keep
+	return n.reap(out)
 }
 
 func (n *Node) childRekeyed(a ike.ChildRekeyed, out []Action) []Action {
@@ -219,6 +306,11 @@ func (n *Node) childRekeyed(a ike.ChildRekeyed, out []Action) []Action {
 	h := s.home
 	if h == nil {
 		return out
+	}
+	for i := range h.installed {
+		if h.installed[i].spiIn == c.SPIIn {
+			h.installed[i].rekey = true
+		}
 	}
 	if h.mn != nil {
 		n.tellMN(h.mn, mn.ChildRekeyed{Kind: mnKind(c), OldInSPI: xfrm.SPI(a.OldSPIIn),

@@ -121,6 +121,8 @@ type home struct {
 	// addresses that they have there now: IKE's own go on to the home address
 	// when a node is at home, the states do not.
 	installed []installed
+	// dying are SAs that have a while to go.
+	dying []dying
 	// stale are SAs that an earlier run of the program left.
 	stale []xfrm.SA
 }

@@ -9,6 +9,7 @@ type Stats struct {
 	Asks      int // authorisations that a role is thinking about
 	Asking    int // children asked for
 	Installed int // pairs of child SAs in the databases
+	Dying     int // SAs that have a while to go
 	Stale     int // SAs of an earlier run
 	Echoes    int // migrations whose notification is awaited
 }
@@ -19,6 +20,7 @@ func (n *Node) Stats() Stats {
 	for _, h := range n.order {
 		s.Asking += len(h.asking)
 		s.Installed += len(h.installed)
+		s.Dying += len(h.dying)
 		s.Stale += len(h.stale)
 	}
 	return s
