@@ -84,7 +84,7 @@ func (d *daemon) binding(ctx context.Context, home netip.Addr) (control.Binding,
 	defer cancel()
 	b, err := control.Call[control.Bindings](ctx, d.socket, control.Request{Cmd: control.CmdBindings})
 	for _, x := range b.Bindings {
-		if x.Home == home {
+		if x.Home == home && (x.State == "bound" || x.State == "valid") { // nodes without a binding are listed too
 			return x, true, err
 		}
 	}

@@ -155,7 +155,7 @@ func (s *story) waitRegistered(ctx context.Context, careOf netip.Addr, limit tim
 			return notYet(fmt.Errorf("the node is %s, care-of address %v, %s", n.State, n.CareOf, strings.Join([]string{n.Reason, n.StatusText}, " ")))
 		}
 		b, ok, err := s.ha.binding(ctx, s.plan.HoA)
-		if err != nil || !ok || b.CareOf != n.CareOf || b.State != "valid" && b.State != "bound" {
+		if err != nil || !ok || b.CareOf != n.CareOf {
 			return notYet(fmt.Errorf("the agent's binding is %+v %v", b, err))
 		}
 		at = n.CareOf

@@ -64,11 +64,15 @@ func (s *story) stranger(ctx context.Context, name string, mn, ha conf, words st
 	haLine, haErr := s.ha.waitLog(ctx, haMark, 5*time.Second, loud+words)
 	s.check(name+": refused, the node's log says why", mnErr == nil, "%s", orFine(mnErr, shortLog(mnLine)))
 	s.check(name+": refused, the agent's log says why", haErr == nil, "%s", orFine(haErr, shortLog(haLine)))
-	bindings, err := s.ha.ctl(ctx, "bindings")
+	_, binding, err := s.ha.binding(ctx, s.plan.HoA)
 	if err != nil {
 		return err
 	}
-	binding := strings.Contains(bindings, s.plan.HoA.String()) || strings.Contains(bindings, otherHome(s.plan).String())
+	_, other, err := s.ha.binding(ctx, otherHome(s.plan))
+	if err != nil {
+		return err
+	}
+	binding = binding || other
 	w.To = time.Now()
 	esp, err := s.seen("core-router0", w, func(p lab.Seen) bool { return p.Proto == protoESP || p.Proto == protoMH })
 	if err != nil {
