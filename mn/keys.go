@@ -64,7 +64,7 @@ func (m *Machine) wantKeys(now time.Time, out []Action) []Action {
 	}
 	k.Asked, k.RetryAt = true, time.Time{}
 	return append(out, KeyUp{Home: m.cfg.Home.Addr(), HomeAgent: m.cfg.HomeAgent, CareOf: s.Bind.CareOf,
-		Children: lack, InitialContact: s.Fresh && k.Handle == 0})
+		Children: lack, InitialContact: k.Handle == 0})
 }
 
 // moveKeys takes the IKE SA along, without a message (RFC 6275 §11.7.3, the K bit).

@@ -108,10 +108,29 @@ func (m *Machine) reachable(a netip.Addr) bool {
 // current tells whether the address belongs to the present attachment of the link: one with a
 // lifetime that is older than the last carrier-up was made from the
 // advertisements of a link which need not be this one, until a router here
-// advertises its prefix.
+// advertises its prefix. Of a link that was up before we looked nothing is known,
+// until a router speaks: then an address of a prefix that it does not advertise is
+// a left-over too, unless it is a single one, as DHCPv6 gives them.
 func (l *link) current(a *addr) bool {
-	return a.Addr.Permanent || !l.SawUp || a.Appeared > l.UpOrder ||
-		!l.advertisedBy(a.Addr.Prefix.Addr()).IsZero()
+	switch {
+	case a.Addr.Permanent, !l.advertisedBy(a.Addr.Prefix.Addr()).IsZero():
+		return true
+	case l.SawUp:
+		return a.Appeared > l.UpOrder
+	}
+	return a.Addr.Prefix.IsSingleIP() || !l.advertisesAny()
+}
+
+// advertisesAny tells whether a router of the link has told a prefix to make addresses of.
+func (l *link) advertisesAny() bool {
+	for _, r := range l.Routers {
+		for _, p := range r.Router.Prefixes {
+			if p.Auto && p.Valid > 0 {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // fresh is how long a new address waits for the advertisement that it was made from. Both are told
@@ -144,6 +163,17 @@ func (m *Machine) better(a, b candidate) bool {
 	}
 	if a.addr.Newness != b.addr.Newness {
 		return a.addr.Newness > b.addr.Newness
+	}
+	if a.addr.Newness != b.addr.Newness {
+		return a.addr.Newness > b.addr.Newness
+	}
+	// After a start nothing is known of the order of addresses: one that was made on another link
+	// lives on there, but the routers that are here advertise the prefix of the right one.
+	if a.link == b.link {
+		x, y := a.link.advertisedBy(a.addr.Addr.Prefix.Addr()), b.link.advertisedBy(b.addr.Addr.Prefix.Addr())
+		if x.IsZero() != y.IsZero() {
+			return y.IsZero()
+		}
 	}
 	cur := m.s.Bind.CareOf
 	if x, y := a.addr.Addr.Prefix.Addr() == cur, b.addr.Addr.Prefix.Addr() == cur; x != y {
