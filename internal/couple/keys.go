@@ -72,9 +72,19 @@ func (s *keySA) has(id xfrm.ReqID) bool {
 func (n *Node) initiate(h *home, ev ike.Initiate) {
 	n.lastReq++
 	ev.Req = n.lastReq
+	n.abandon(h)
 	h.pending = ev.Req
 	n.reqs[ev.Req] = h
 	n.tellIKE(ev)
+}
+
+// abandon gives up the Initiate that is under way for a home address.
+func (n *Node) abandon(h *home) {
+	req := h.pending
+	h.pending = 0
+	if req != 0 {
+		n.tellIKE(ike.Cancel{Req: req})
+	}
 }
 
 // doIKE translates what the IKE machine wants.
@@ -149,6 +159,11 @@ func (n *Node) saUp(a ike.SAUp, out []Action) []Action {
 		}
 		h.pending = 0
 		s.home = h
+		if h.mn != nil {
+			for _, c := range h.want.Children { // IKE makes them all, one after the other
+				h.asking[c.ReqID] = true
+			}
+		}
 	}
 	n.adopt(s)
 	return out

@@ -31,7 +31,7 @@ func (n *Node) doMN(a mn.Action, out []Action) []Action {
 		n.keyMoved(a)
 	case mn.KeyDown:
 		h := n.home(a.Home)
-		h.pending = 0
+		n.abandon(h)
 		n.closeAll(h, a.Silent, a.Old)
 	case mn.Save:
 		return append(out, SaveMN{Key: a.Home, Record: a.Record})

@@ -48,6 +48,7 @@ func (n *Node) stopTick(out []Action) []Action {
 	if !st.closing {
 		st.closing, st.deadline = true, n.now.Add(stopWait)
 		for _, h := range n.order {
+			n.abandon(h)
 			for _, s := range slices.Clone(h.sas) {
 				n.tellIKE(ike.Close{SA: s.id})
 			}
