@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/mip6/mip6/ha"
+	"github.com/mip6/mip6/ike"
 	"github.com/mip6/mip6/internal/couple"
 	"github.com/mip6/mip6/mn"
 	"github.com/mip6/mip6/xfrm"
@@ -42,6 +43,9 @@ func (h *Host) checkSizes() (errs []error) {
 	s := h.Node.Stats()
 	keyed := 0
 	for _, i := range h.IKE.Snapshot() {
+		if i.State == "orphans" { // children without an IKE SA
+			continue
+		}
 		if i.State != "established" {
 			errs = append(errs, fmt.Errorf("%s: IKE SA %x is %s", h.Name, i.SA, i.State))
 		}
@@ -53,11 +57,19 @@ func (h *Host) checkSizes() (errs []error) {
 	if s.Installed > 2*s.Homes {
 		errs = append(errs, fmt.Errorf("%s: %d pairs of child SAs for %d homes", h.Name, s.Installed, s.Homes))
 	}
+	if _, home := h.place(); home && !h.agent && h.keyless() {
+		s.Stale = 0 // see checkSAs
+	}
 	s.Homes, s.IKESAs, s.Installed = 0, 0, 0
 	if s != (couple.Stats{}) {
 		errs = append(errs, fmt.Errorf("%s: left under way: %+v", h.Name, s))
 	}
 	return errs
+}
+
+// keyless tells whether the program has no IKE SA that stands.
+func (h *Host) keyless() bool {
+	return h.IKE == nil || !slices.ContainsFunc(h.IKE.Snapshot(), func(i ike.SAInfo) bool { return i.State == "established" })
 }
 
 // place is where a node should be: the links that it is attached to.
@@ -130,9 +142,11 @@ func (w *World) checkSAs() (errs []error) {
 	for _, p := range agent.pairs() {
 		all[p] = true
 	}
-	quiet := func(h *Host) bool { // one that is nowhere cannot know what became of the others
+	// One that is nowhere cannot know what became of the others. One that is at home and lost its
+	// IKE SA has no use for the children and lets them be until others come or they end.
+	quiet := func(h *Host) bool {
 		away, home := h.place()
-		return !away && !home
+		return !away && !home || home && h.keyless()
 	}
 	unsure := false
 	seen := map[pair]bool{}

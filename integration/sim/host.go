@@ -303,6 +303,7 @@ func (h *Host) age(put xfrm.SA) {
 }
 
 func (h *Host) allocSPI(a couple.AllocSPI) {
+	a.Want.SPI = xfrm.SPI(0xc0000000 | h.w.random.Uint32()>>2) // as a kernel would, at random
 	spi, err := h.FW.AllocSPI(context.Background(), a.Want)
 	id := xfrm.ID{Dst: a.Want.Dst, SPI: spi, Proto: a.Want.Proto}
 	if err == nil {

@@ -126,7 +126,7 @@ func meets(t *xfrm.Template, path []xfrm.SA, from int) (next int, ok bool) {
 	for i := from; i < len(path); i++ {
 		s := &path[i]
 		if s.Proto == t.Proto && s.Mode == t.Mode && (t.ReqID == 0 || t.ReqID == s.ReqID) &&
-			(t.Mode == xfrm.Transport || same(s.Src, t.Src) && same(s.Dst, t.Dst)) {
+			(t.Mode == xfrm.Transport || unset(t.Src) || s.Src == t.Src) { // the destination is not compared
 			return i + 1, true
 		}
 		if s.Mode != xfrm.Transport {
