@@ -164,17 +164,6 @@ func (m *Machine) better(a, b candidate) bool {
 	if a.addr.Newness != b.addr.Newness {
 		return a.addr.Newness > b.addr.Newness
 	}
-	if a.addr.Newness != b.addr.Newness {
-		return a.addr.Newness > b.addr.Newness
-	}
-	// After a start nothing is known of the order of addresses: one that was made on another link
-	// lives on there, but the routers that are here advertise the prefix of the right one.
-	if a.link == b.link {
-		x, y := a.link.advertisedBy(a.addr.Addr.Prefix.Addr()), b.link.advertisedBy(b.addr.Addr.Prefix.Addr())
-		if x.IsZero() != y.IsZero() {
-			return y.IsZero()
-		}
-	}
 	cur := m.s.Bind.CareOf
 	if x, y := a.addr.Addr.Prefix.Addr() == cur, b.addr.Addr.Prefix.Addr() == cur; x != y {
 		return x
