@@ -172,7 +172,10 @@ func ikeConfig(cfg *config.Config, keys *pki.Keyring) ike.Config {
 			Name: p.Name, LocalID: p.LocalID, RemoteID: ike.IDMatch{Exact: p.RemoteID, Any: p.Any},
 			LocalAuth: p.LocalAuth, RemoteAuth: p.RemoteAuth, Authority: keys.Authorities(p.Name),
 			IKE: p.IKEProposals, ESP: p.ESPProposals, DPD: p.DPD, Jitter: c.Jitter,
-			IKERekey: p.IKERekey, IKEHard: p.IKEHard, ChildRekey: p.ChildRekey, ChildHard: p.ChildHard,
+			// A peer that is silent may have moved or restarted: its tunnel carries on until there is a
+			// new one, or its lifetime is over.
+			KeepChildren: true,
+			IKERekey:     p.IKERekey, IKEHard: p.IKEHard, ChildRekey: p.ChildRekey, ChildHard: p.ChildHard,
 		})
 	}
 	return out

@@ -43,7 +43,11 @@ func (h *handler) Bindings(ctx context.Context, p control.Page) (control.Binding
 	next := 0
 	err := d.loop.Inspect(ctx, func() {
 		if d.ha != nil {
-			next = d.ha.Page(cursor, limit, func(i ha.NodeInfo) { infos = append(infos, i) })
+			next = d.ha.Page(cursor, limit, func(i ha.NodeInfo) {
+				if i.State == ha.Bound || i.State == ha.Probing { // others have keys only
+					infos = append(infos, i)
+				}
+			})
 		}
 		if cursor > 0 {
 			return
