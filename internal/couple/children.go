@@ -68,6 +68,15 @@ func (n *Node) install(a ike.Install, out []Action) []Action {
 	to := n.state(c)
 	to.Src, to.Dst, to.SPI = c.LocalAddr, c.RemoteAddr, xfrm.SPI(c.SPIOut)
 	to.AEAD.Key = c.KeyOut
+	if key.IsValid() && in.Mode == xfrm.Tunnel {
+		if node, agent, ok := n.stands(n.home(key), in.ReqID); ok {
+			in.Src, in.Dst = agent, node
+			if n.home(key).mn == nil {
+				in.Src, in.Dst = node, agent
+			}
+			to.Src, to.Dst = in.Dst, in.Src
+		}
+	}
 	ops := []xfrm.Op{xfrm.PutSA{SA: in}, xfrm.PutSA{SA: to}}
 	if key.IsValid() {
 		h := n.home(key)
@@ -81,6 +90,45 @@ func (n *Node) install(a ike.Install, out []Action) []Action {
 		h.installed = append(h.installed, x)
 	}
 	return append(out, Xfrm{Key: key, Token: Token{Owner: OwnerIKE, ID: uint64(a.ID)}, Ops: ops})
+}
+
+// stands tells where the tunnel SAs of a child are that is there already. A new pair is put
+// beside them: at home IKE speaks from the home address, but the role goes on from where
+// the SAs were left, and takes all of them along.
+func (n *Node) stands(h *home, id xfrm.ReqID) (node, agent netip.Addr, ok bool) {
+	ends := func(in bool, src, dst netip.Addr) (netip.Addr, netip.Addr, bool) {
+		if in == (h.mn != nil) {
+			return dst, src, true
+		}
+		return src, dst, true
+	}
+	for i := range h.installed {
+		if x := &h.installed[i]; x.reqid == id {
+			return ends(true, x.inSrc, x.in.Dst)
+		}
+	}
+	for i := range h.stale {
+		if s := &h.stale[i]; s.ReqID == id {
+			return ends(n.inbound(h, s.Dst), s.Src, s.Dst)
+		}
+	}
+	return node, agent, false
+}
+
+// careOf is where the node's end of a child stands.
+func (n *Node) careOf(h *home, c ike.Child) netip.Addr {
+	if c.Mode == ike.Transport {
+		return netip.Addr{}
+	}
+	for i := range h.installed {
+		if x := &h.installed[i]; x.spiIn == c.SPIIn && x.reqid == xfrm.ReqID(c.ReqID) {
+			if h.mn != nil {
+				return x.in.Dst
+			}
+			return x.inSrc
+		}
+	}
+	return netip.Addr{}
 }
 
 // sends tells whether there is an outbound SA already that serves these policies.
@@ -238,10 +286,10 @@ func (n *Node) childUp(req uint64, c ike.Child, out []Action) []Action {
 	id := xfrm.ReqID(c.ReqID)
 	if h.mn != nil {
 		n.tellMN(h.mn, mn.ChildUp{Kind: mnKind(c), ReqID: id, InSPI: xfrm.SPI(c.SPIIn),
-			OutSPI: xfrm.SPI(c.SPIOut), Handle: s.handle})
+			OutSPI: xfrm.SPI(c.SPIOut), Handle: s.handle, CareOf: n.careOf(h, c)})
 	} else {
 		n.tellHA(ha.ChildUp{Home: h.addr, Kind: haKind(c), ReqID: id, InSPI: xfrm.SPI(c.SPIIn),
-			OutSPI: xfrm.SPI(c.SPIOut), Handle: s.handle, CareOf: s.remote})
+			OutSPI: xfrm.SPI(c.SPIOut), Handle: s.handle, CareOf: n.careOf(h, c)})
 	}
 	n.retire(h, s)
 	return n.dropStale(h, id, out)

@@ -188,11 +188,34 @@ func (n *Node) adopt(s *keySA) {
 		return
 	}
 	s.home.sas = append(s.home.sas, s)
+	n.catchUp(s)
 	if s.home.mn != nil {
 		n.tellMN(s.home.mn, mn.KeysUp{Handle: s.handle})
 		return
 	}
 	n.tellHA(ha.KeysUp{Home: s.home.addr, Handle: s.handle, CareOf: s.remote})
+}
+
+// catchUp moves an IKE SA that came about while the node moved: of a handshake that the peer
+// began the role knows nothing until it is over.
+func (n *Node) catchUp(s *keySA) {
+	h := s.home
+	if h.mn == nil {
+		i, ok := n.cfg.HA.Machine.Lookup(h.addr)
+		if s.initiator && ok && i.State == ha.Bound && i.CareOf != s.remote {
+			s.remote = i.CareOf
+			n.tellIKE(ike.Moved{SA: s.id, Local: n.port(i.HomeAgent), Remote: n.port(i.CareOf)})
+		}
+		return
+	}
+	i := h.mn.Machine.Info()
+	at := i.CareOf
+	if i.AtHome {
+		at = i.Home
+	}
+	if at.IsValid() {
+		n.tellIKE(ike.Moved{SA: s.id, Local: n.port(at), Remote: n.port(i.HomeAgent)})
+	}
 }
 
 func (n *Node) saRekeyed(a ike.SARekeyed) {
