@@ -71,7 +71,8 @@ type ChildUp struct {
 	Kind          ChildKind
 	ReqID         xfrm.ReqID
 	InSPI, OutSPI xfrm.SPI
-	Handle        uint64 // of its IKE SA
+	Handle        uint64     // of its IKE SA
+	CareOf        netip.Addr // our outer address in tunnel mode; zero: not known
 }
 
 // ChildRekeyed says that a new pair took the place of the one with OldInSPI.

@@ -118,6 +118,9 @@ func (m *Machine) settleHome(now time.Time, out []Action) []Action {
 	}
 	from, to := s.Bind, m.binding(protect.Home)
 	to.Tunnel = from.CareOf
+	if s.Keys.TunnelAt.IsValid() {
+		to.Tunnel, s.Keys.TunnelAt = s.Keys.TunnelAt, netip.Addr{}
+	}
 	s.Bind = to
 	out = m.save(out)
 	out = m.xfrmOps(m.plan.Change(from, to, protect.Grace{}), out)

@@ -19,6 +19,7 @@ type keys struct {
 	RetryAt  time.Time
 	Pause    time.Duration
 	Children []child
+	TunnelAt netip.Addr // of payload SAs that were made while the return home was not settled
 	// OldMH: SAs of before a restart may still protect a Binding Update.
 	OldMH bool
 }
@@ -170,7 +171,7 @@ func (m *Machine) childUp(now time.Time, e ChildUp, out []Action) []Action {
 		k.Asked, k.Pause, k.RetryAt = false, 0, time.Time{}
 	}
 	if e.Kind != ChildMH {
-		return m.changed("keys", out)
+		return m.changed("keys", m.tunnelAdded(e.CareOf, out))
 	}
 	k.OldMH = false
 	switch {
@@ -206,3 +207,28 @@ func (m *Machine) childDown(now time.Time, e ChildDown) {
 
 // dup tells whether the home address was found to be somebody else's.
 func (m *Machine) dup() bool { return m.s.Reg.Final && m.s.Reg.Status == 134 }
+
+// tunnelAdded notes where new payload SAs stand, so that the next move takes them along: IKE speaks
+// from the home address at home, and may have begun before the last move.
+func (m *Machine) tunnelAdded(at netip.Addr, out []Action) []Action {
+	s := &m.s
+	if !at.IsValid() {
+		return out
+	}
+	switch s.Bind.Phase {
+	case protect.Home, protect.Adrift:
+		if s.Bind.Tunnel != at {
+			s.Bind.Tunnel = at
+			return m.save(out)
+		}
+	case protect.Returned: // nothing goes by the tunnel that was
+		s.Keys.TunnelAt = at
+	case protect.Away:
+		if at != s.Bind.CareOf {
+			from := s.Bind
+			from.CareOf = at
+			return m.xfrmOps(m.plan.Change(from, s.Bind, protect.Grace{}), out)
+		}
+	}
+	return out
+}
