@@ -8,6 +8,7 @@ import (
 	"github.com/mip6/mip6/ha"
 	"github.com/mip6/mip6/ike"
 	"github.com/mip6/mip6/mn"
+	"github.com/mip6/mip6/mobility/protect"
 	"github.com/mip6/mip6/xfrm"
 )
 
@@ -92,10 +93,17 @@ func (n *Node) install(a ike.Install, out []Action) []Action {
 	return append(out, Xfrm{Key: key, Token: Token{Owner: OwnerIKE, ID: uint64(a.ID)}, Ops: ops})
 }
 
-// stands tells where the tunnel SAs of a child are that is there already. A new pair is put
-// beside them: at home IKE speaks from the home address, but the role goes on from where
-// the SAs were left, and takes all of them along.
+// stands tells where the tunnel of a home address is for its role: at the care-of address,
+// or where the SAs were left before. A new pair is put there: at home IKE speaks from the
+// home address, but the next move begins at the tunnel and takes all SAs along.
 func (n *Node) stands(h *home, id xfrm.ReqID) (node, agent netip.Addr, ok bool) {
+	if h.mn != nil {
+		if i := h.mn.Machine.Info(); !i.AtHome && i.CareOf.IsValid() {
+			return i.CareOf, i.HomeAgent, true
+		}
+	} else if i, _ := n.cfg.HA.Machine.Lookup(h.addr); i.Phase == protect.Away {
+		return i.CareOf, i.HomeAgent, true
+	}
 	ends := func(in bool, src, dst netip.Addr) (netip.Addr, netip.Addr, bool) {
 		if in == (h.mn != nil) {
 			return dst, src, true

@@ -171,6 +171,9 @@ func (n *Node) fromXfrm(ev xfrm.Event, out []Action) []Action {
 	case xfrm.Acquire:
 		n.acquire(e)
 	case xfrm.Expire:
+		if e.Hard {
+			n.forget(e.SA)
+		}
 		n.tellIKE(ike.Expire{SPI: uint32(e.SA.SPI), Dst: e.SA.Dst, Hard: e.Hard})
 	case xfrm.Migrated:
 		return n.migrated(e.Migration, out)
@@ -178,6 +181,13 @@ func (n *Node) fromXfrm(ev xfrm.Event, out []Action) []Action {
 		n.tellHA(ha.Report{Report: e})
 	}
 	return out
+}
+
+// forget strikes out an SA of an earlier run that has ended by itself.
+func (n *Node) forget(sa xfrm.SA) {
+	for _, h := range n.order {
+		h.stale = slices.DeleteFunc(h.stale, func(s xfrm.SA) bool { return s.ID() == sa.ID() })
+	}
 }
 
 // acquire makes the child that a packet asks for. Where there is no IKE SA the

@@ -139,6 +139,10 @@ func (n *Node) doHA(a ha.Action, out []Action) []Action {
 	case ha.Save:
 		return append(out, SaveHA{Key: a.Record.Home, Record: a.Record})
 	case ha.Forget:
+		h := n.home(a.Home)
+		for len(h.stale) > 0 { // nobody is there for them any more
+			out = n.dropStale(h, h.stale[0].ReqID, out)
+		}
 		return append(out, Forget{Key: a.Home, HA: true})
 	case ha.Note:
 		lvl := []Level{Debug, Info, Warn}[min(a.Level, ha.Warn)]

@@ -63,11 +63,18 @@ func (n *Node) stopTick(out []Action) []Action {
 		for _, s := range slices.Clone(h.sas) {
 			n.tellIKE(ike.Close{SA: s.id, Silent: true})
 		}
-		for _, x := range h.stale {
-			out = n.dropStale(h, x.ReqID, out)
+		for len(h.stale) > 0 {
+			out = n.dropStale(h, h.stale[0].ReqID, out)
 		}
 	}
-	out = n.reap(n.pump(out))
+	out = n.pump(out)
+	for _, h := range n.order { // children that outlived their IKE SA
+		for _, x := range h.installed {
+			h.dying = append(h.dying, dying{x.in, x.inSrc, x.mode, x.reqid, n.now}, dying{x.out, x.in.Dst, x.mode, x.reqid, n.now})
+		}
+		h.installed = nil
+	}
+	out = n.reap(out)
 	if ops := n.shared(false); len(ops) > 0 {
 		out = append(out, Xfrm{Ops: ops})
 	}
