@@ -13,24 +13,28 @@ import (
 
 // Apply carries out the operations in order. What follows one another goes to the
 // kernel in one system call, CopySA excepted, which reads before it writes: a run
-// of copies is two calls. What the kernel refuses for a reason that this package
-// knows a way around is tried again at the end of its run.
+// of copies is two calls, unless it follows the migrations that its originals are
+// moved by. What the kernel refuses for a reason that this package knows a way
+// around is tried again at the end of its run.
 func (b *Backend) Apply(ctx context.Context, ops []xfrm.Op) []error {
 	errs := make([]error, len(ops))
 	err := b.with(ctx, func(s *socket) {
 		for start := 0; start < len(ops); {
-			end := start + 1
-			_, copies := ops[start].(xfrm.CopySA)
-			for end < len(ops) {
-				if _, c := ops[end].(xfrm.CopySA); c != copies {
-					break
-				}
-				end++
-			}
-			if copies {
+			end := runEnd(ops, start)
+			if _, copies := ops[start].(xfrm.CopySA); copies {
 				b.applyCopies(s, ops[start:end], errs[start:end])
-			} else {
-				b.applyRun(ctx, s, ops[start:end], errs[start:end])
+				start = end
+				continue
+			}
+			after := end
+			if end < len(ops) {
+				after = runEnd(ops, end)
+			}
+			back := b.readLeaving(s, ops[start:end], ops[end:after])
+			b.applyRun(ctx, s, ops[start:end], errs[start:end], back)
+			if back != nil {
+				b.finishCopies(s, back, ops[end:after], errs[end:after])
+				end = after
 			}
 			start = end
 		}
@@ -43,9 +47,22 @@ func (b *Backend) Apply(ctx context.Context, ops []xfrm.Op) []error {
 	return errs
 }
 
-// applyRun sends one message for each operation that can be sent, then looks
-// after those whose answer asks for more.
-func (b *Backend) applyRun(ctx context.Context, s *socket, ops []xfrm.Op, errs []error) {
+// runEnd is where the run of copies, or of anything else, ends that begins at start.
+func runEnd(ops []xfrm.Op, start int) int {
+	_, copies := ops[start].(xfrm.CopySA)
+	end := start + 1
+	for end < len(ops) {
+		if _, c := ops[end].(xfrm.CopySA); c != copies {
+			break
+		}
+		end++
+	}
+	return end
+}
+
+// applyRun sends one message for each operation that can be sent, and the copies
+// of states that the migrations move away, then looks after those whose answer asks for more.
+func (b *Backend) applyRun(ctx context.Context, s *socket, ops []xfrm.Op, errs []error, back []leaving) {
 	msgs := make([]message, 0, len(ops))
 	at := make([]int, 0, len(ops))
 	for i, op := range ops {
@@ -57,7 +74,14 @@ func (b *Backend) applyRun(ctx context.Context, s *socket, ops []xfrm.Op, errs [
 		msgs, at = append(msgs, m), append(at, i)
 	}
 	var moved []int
+	for i := range back {
+		msgs = append(msgs, back[i].put)
+	}
 	for j, a := range s.exchange(msgs) {
+		if j >= len(at) {
+			back[j-len(at)].err = a.err
+			continue
+		}
 		i := at[j]
 		switch op := ops[i].(type) {
 		case xfrm.PutSA:
@@ -79,7 +103,7 @@ func (b *Backend) applyRun(ctx context.Context, s *socket, ops []xfrm.Op, errs [
 			moved = append(moved, i)
 		}
 	}
-	b.finishMigrations(ctx, s, ops, errs, moved)
+	b.finishMigrations(ctx, s, ops, errs, moved, back)
 }
 
 // encode makes the first message of an operation.

@@ -50,6 +50,72 @@ func (b *Backend) applyCopies(s *socket, ops []xfrm.Op, errs []error) {
 	}
 }
 
+// leaving is a state that a migration moves away and of which a copy shall stay where it
+// was. It is read before and put back in the system call that moves it, so that
+// nothing that arrives in between finds neither.
+type leaving struct {
+	sa  xfrm.SA
+	put message
+	err error
+}
+
+// readLeaving reads the states that the copies behind a run with migrations are
+// of, while they are where the copies shall be. It gives nil where it does not
+// know all of them: then they are copied afterwards.
+func (b *Backend) readLeaving(s *socket, run, copies []xfrm.Op) []leaving {
+	var gets []message
+	for _, op := range copies {
+		c := op.(xfrm.CopySA)
+		if !movesAway(run, c) {
+			return nil
+		}
+		id := c.From
+		id.Dst = c.NewDst
+		k, _ := b.index.get(id)
+		gets = append(gets, saIDMessage(msgGetSA, id, k.mark))
+	}
+	var out []leaving
+	for _, a := range s.exchange(gets) {
+		sa, err := decodeSA(a.msg)
+		if a.err != nil || err != nil || readable(sa) != nil {
+			return nil
+		}
+		put, err := rewriteSA(a.msg, sa.Src, sa.Dst, skipPackets)
+		if err != nil {
+			return nil
+		}
+		out = append(out, leaving{sa: sa, put: put})
+	}
+	return out
+}
+
+// movesAway tells whether a migration of the run takes the copy's original from
+// where the copy shall be.
+func movesAway(run []xfrm.Op, c xfrm.CopySA) bool {
+	for _, op := range run {
+		if g, ok := op.(xfrm.Migrate); ok {
+			for _, m := range g.Migration.Moves {
+				if m.OldDst == c.NewDst && m.NewDst == c.From.Dst && m.Proto == c.From.Proto {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// finishCopies notes the copies that were put back, and makes those afterwards
+// that could not be: their original was still in the place.
+func (b *Backend) finishCopies(s *socket, back []leaving, ops []xfrm.Op, errs []error) {
+	for i, l := range back {
+		if l.err == nil {
+			b.index.put(l.sa, false)
+			continue
+		}
+		b.applyCopies(s, ops[i:i+1], errs[i:i+1])
+	}
+}
+
 // copyMessage turns the answer to a GETSA into the message that makes the copy.
 func copyMessage(op xfrm.CopySA, a answer) (message, xfrm.SA, error) {
 	if a.err != nil {

@@ -23,7 +23,7 @@ import (
 // So each migration is tried as it is, and what it left undone is done here.
 
 // finishMigrations looks after the migrations of a run; errs holds their answers.
-func (b *Backend) finishMigrations(ctx context.Context, s *socket, ops []xfrm.Op, errs []error, at []int) {
+func (b *Backend) finishMigrations(ctx context.Context, s *socket, ops []xfrm.Op, errs []error, at []int, back []leaving) {
 	var check []xfrm.Move
 	for _, i := range at {
 		g := ops[i].(xfrm.Migrate).Migration
@@ -34,7 +34,7 @@ func (b *Backend) finishMigrations(ctx context.Context, s *socket, ops []xfrm.Op
 			check = append(check, g.Moves...)
 		}
 	}
-	err := b.checkMoves(ctx, s, check)
+	err := b.checkMoves(ctx, s, check, back)
 	for _, i := range at {
 		if errs[i] == nil && err != nil {
 			errs[i] = explain(err, "MIGRATE", fmt.Sprintf("migrate %v %v", ops[i].(xfrm.Migrate).Migration.Policy.Dir, ops[i].(xfrm.Migrate).Migration.Policy.Sel))

@@ -9,8 +9,9 @@ import (
 )
 
 // checkMoves looks whether all known states of the moves are where they should
-// be with the replay window that they had, and moves those left behind.
-func (b *Backend) checkMoves(ctx context.Context, s *socket, moves []xfrm.Move) error {
+// be with the replay window that they had, and moves those left behind. What was
+// put back on purpose is not left behind.
+func (b *Backend) checkMoves(ctx context.Context, s *socket, moves []xfrm.Move, back []leaving) error {
 	type check struct {
 		move xfrm.Move
 		from xfrm.ID
@@ -18,6 +19,10 @@ func (b *Backend) checkMoves(ctx context.Context, s *socket, moves []xfrm.Move) 
 	var checks []check
 	var msgs []message
 	seen := map[xfrm.ID]bool{}
+	meant := map[xfrm.ID]bool{}
+	for _, l := range back {
+		meant[l.sa.ID().Canonical()] = l.err == nil
+	}
 	for _, m := range moves {
 		if !located(m) {
 			continue
@@ -42,7 +47,11 @@ func (b *Backend) checkMoves(ctx context.Context, s *socket, moves []xfrm.Move) 
 	}
 	answers := s.exchange(msgs)
 	for i, c := range checks {
-		if err := b.checkMoved(s, c.move, c.from, answers[2*i], answers[2*i+1]); err != nil {
+		left := answers[2*i+1]
+		if meant[c.from.Canonical()] {
+			left.err = unix.ESRCH
+		}
+		if err := b.checkMoved(s, c.move, c.from, answers[2*i], left); err != nil {
 			return err
 		}
 	}
