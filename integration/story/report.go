@@ -112,7 +112,7 @@ func (r *Report) table(w io.Writer) {
 		if !c.Pass {
 			verdict = "FAIL"
 		}
-		fmt.Fprintf(w, "  %s  %s%s  %s\n", verdict, c.Name, strings.Repeat(" ", width-len([]rune(c.Name))), firstLine(c.Detail))
+		fmt.Fprintf(w, "  %s  %s%s  %s\n", verdict, c.Name, strings.Repeat(" ", width-len([]rune(c.Name))), firstLine(c.Detail, lineWidth(c.Pass)))
 	}
 	pass, fail := r.Passed()
 	fmt.Fprintf(w, "\n%d checks passed, %d failed\n", pass, fail)
@@ -137,13 +137,13 @@ func ms(v float64) string {
 	return fmt.Sprintf("%.1f", v)
 }
 
-func firstLine(s string) string {
+func firstLine(s string, width int) string {
 	line, rest, more := strings.Cut(strings.TrimSpace(s), "\n")
 	if more {
 		line += fmt.Sprintf(" (and %d lines, see %s)", strings.Count(rest, "\n")+1, reportFile)
 	}
-	if r := []rune(line); len(r) > 200 {
-		line = string(r[:197]) + "..."
+	if r := []rune(line); len(r) > width {
+		line = string(r[:width-3]) + "..."
 	}
 	return line
 }

@@ -2,6 +2,7 @@ package story
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -100,9 +101,10 @@ func (s *story) stranger(ctx context.Context, name string, mn, ha conf, words st
 	return nil
 }
 
-// unbound waits until the agent has no binding and no state of the node's keys.
+// unbound waits until the agent has nothing of the node: what it had is the other
+// node's doing, and goes a little after its keys.
 func (s *story) unbound(ctx context.Context) error {
-	return wait(ctx, 10*time.Second, "no binding and no SA at the agent", func() error {
+	return wait(ctx, 20*time.Second, "no binding, no SA and no policy of the node at the agent", func() error {
 		if _, ok, err := s.ha.binding(ctx, s.plan.HoA); err != nil || ok {
 			return notYet(fmt.Errorf("there is a binding (%v)", err))
 		}
@@ -113,7 +115,11 @@ func (s *story) unbound(ctx context.Context) error {
 		if left := spis(all); len(left) > 0 {
 			return notYet(fmt.Errorf("there are SAs: %v", left))
 		}
-		return nil
+		out, err := s.lab.Host(lab.HA).Output(ctx, "ip", "xfrm", "policy")
+		if err == nil && strings.Contains(out, s.plan.HoA.String()+"/128") {
+			return notYet(errors.New("there are policies for the home address"))
+		}
+		return err
 	})
 }
 

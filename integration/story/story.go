@@ -97,6 +97,16 @@ func Run(ctx context.Context, o Options) (*Record, error) {
 			return nil, fmt.Errorf("%w: %q (there are %s)", ErrSteps, name, strings.Join(StepNames(), ", "))
 		}
 	}
+	s := newStory(o)
+	err := s.setup(ctx)
+	if err == nil {
+		s.play(ctx)
+	}
+	return &s.rec, errors.Join(err, s.close(ctx), s.rec.save(o.Dir))
+}
+
+// newStory is a story that has not begun.
+func newStory(o Options) *story {
 	if o.DAD == "" {
 		o.DAD = lab.DADOff
 	}
@@ -105,11 +115,7 @@ func Run(ctx context.Context, o Options) (*Record, error) {
 	s.plan.DAD = o.DAD
 	s.rec = Record{HoA: s.plan.HoA.String(), HA: s.plan.HA.String(), DAD: string(o.DAD)}
 	s.rec.Report = Report{Kernel: kernelRelease(), DataPlane: "kernel", Checks: []Check{}, Moves: []Move{}}
-	err := s.setup(ctx)
-	if err == nil {
-		s.play(ctx)
-	}
-	return &s.rec, errors.Join(err, s.close(ctx), s.rec.save(o.Dir))
+	return s
 }
 
 // play runs the steps. One that breaks off is a failed check, and the next one is
@@ -148,8 +154,16 @@ func (s *story) check(name string, pass bool, format string, a ...any) bool {
 	if !pass {
 		verdict = "FAIL"
 	}
-	s.say("", "  %s  %s: %s", verdict, name, firstLine(c.Detail))
+	s.say("", "  %s  %s: %s", verdict, name, firstLine(c.Detail, lineWidth(pass)))
 	return pass
+}
+
+// lineWidth is how much of a check's detail is printed: all of it is in the report.
+func lineWidth(pass bool) int {
+	if pass {
+		return 100
+	}
+	return 300
 }
 
 // away begins or ends a time in which nothing of the node may be seen outside ESP.

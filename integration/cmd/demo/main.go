@@ -33,7 +33,7 @@ type flags struct {
 
 func main() {
 	var f flags
-	flag.StringVar(&f.kernel, "kernel", "auto", "where to play: auto, host, uml, 6.1 or 6.12")
+	flag.StringVar(&f.kernel, "kernel", story.Auto, "where to play: auto, host, uml, 6.1 or 6.12")
 	flag.StringVar(&f.steps, "steps", "", "steps, separated by commas: "+strings.Join(story.StepNames(), ","))
 	flag.BoolVar(&f.quick, "quick", false, "play "+strings.Join(story.Quick, ", ")+" only")
 	flag.StringVar(&f.dad, "dad", string(lab.DADOff), "duplicate address detection of the node's kernel: off, on or optimistic")
@@ -83,10 +83,10 @@ func run(ctx context.Context, f flags) (int, error) {
 			return statusNotDone, fmt.Errorf("%s is not in %s: run make build first", name, f.bin)
 		}
 	}
-	if err := empty(f.out); err != nil {
+	if err := story.Empty(f.out); err != nil {
 		return statusNotDone, err
 	}
-	status, err := boot(ctx, f, self)
+	status, err := boot(ctx, f)
 	if err != nil {
 		return statusNotDone, err
 	}
@@ -120,56 +120,18 @@ func play(ctx context.Context, f flags) (int, error) {
 }
 
 // boot plays the story in the kernel that was asked for, or that will do.
-func boot(ctx context.Context, f flags, self string) (int, error) {
-	kernel := f.kernel
-	if kernel == "auto" {
-		lacks := story.KernelLacks()
-		if lacks == "" {
-			fmt.Println("This machine's kernel has all that Mobile IPv6 needs: the demo runs on it, in network namespaces of its own.")
-			kernel = vm.Host
-		} else {
-			fmt.Printf("This machine's kernel lacks what Mobile IPv6 needs (%s).\nThe demo runs inside user-mode Linux: a Linux 6.1 that is an ordinary process here.\n", lacks)
-			kernel = vm.UML
-		}
-	}
-	if kernel == vm.Host {
-		return play(ctx, f)
-	}
-	if kernel == vm.Qemu && f.steps == "" && !f.quick {
+func boot(ctx context.Context, f flags) (int, error) {
+	if f.kernel == vm.Qemu && f.steps == "" && !f.quick {
 		f.steps = strings.Join(story.Modern, ",")
 		fmt.Println("This kernel runs under qemu without hardware support, slowly: fewer steps.")
 	}
-	command := []string{self, "-inside", "-out", f.out, "-bin", f.bin, "-dad", f.dad}
+	args := []string{"-inside", "-out", f.out, "-bin", f.bin, "-dad", f.dad}
 	if f.steps != "" {
-		command = append(command, "-steps", f.steps)
+		args = append(args, "-steps", f.steps)
 	}
 	if f.quick {
-		command = append(command, "-quick")
+		args = append(args, "-quick")
 	}
-	return vm.Run(ctx, vm.Options{
-		Kernel: kernel, Mem: "1536M", Command: command, Shares: []string{f.out}, Timeout: f.timeout,
-		Stdout: os.Stdout, Stderr: os.Stderr, Log: os.Stderr,
-	})
-}
-
-// leftBy are the files that a demo writes.
-var leftBy = []string{"*.pcapng", "*.log", "*.jsonl", "*-after-*.txt", "radvd-*.conf", "record.json", "report.json", "esp_sa", "ikev2_decryption_table", "preferences"}
-
-// empty makes the folder, without what an earlier demo left in it.
-func empty(dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	for _, pattern := range leftBy {
-		old, err := filepath.Glob(filepath.Join(dir, pattern))
-		if err != nil {
-			return err
-		}
-		for _, path := range old {
-			if err := os.Remove(path); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return story.Boot{Kernel: f.kernel, Args: args, Out: f.out, Timeout: f.timeout,
+		Here: func(ctx context.Context) (int, error) { return play(ctx, f) }}.Run(ctx)
 }
