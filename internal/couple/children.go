@@ -3,6 +3,7 @@ package couple
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/mip6/mip6/ha"
@@ -300,7 +301,21 @@ func (n *Node) childUp(req uint64, c ike.Child, out []Action) []Action {
 			OutSPI: xfrm.SPI(c.SPIOut), Handle: s.handle, CareOf: n.careOf(h, c)})
 	}
 	n.retire(h, s)
+	n.closeTwin(h, s, c)
 	return n.dropStale(h, id, out)
+}
+
+// closeTwin closes a child that the new one doubles: each end may ask for it within an IKE SA
+// that the agent began. Only the node does so, as with retire.
+func (n *Node) closeTwin(h *home, s *keySA, c ike.Child) {
+	if h.mn == nil {
+		return
+	}
+	for _, x := range slices.Clone(s.children) {
+		if x.ReqID == c.ReqID && x.SPIIn != c.SPIIn {
+			n.tellIKE(ike.CloseChild{SA: s.id, SPIIn: x.SPIIn})
+		}
+	}
 }
 
 // retire ends older IKE SAs of a home address all of whose children the newer one
