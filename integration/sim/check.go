@@ -135,12 +135,13 @@ func (h *Host) pairs() (out []pair) {
 	return out
 }
 
-// checkSAs: no SA of either side that the other has not, with the same addresses.
+// checkSAs: no SA of either side that the other has not, with the same addresses. (At home the
+// tunnel is unused, and each end has it where it was when it ceased to use it.)
 func (w *World) checkSAs() (errs []error) {
 	agent := w.Agent()
-	all := map[pair]bool{}
+	all, somewhere := map[pair]bool{}, map[xfrm.SPI]bool{}
 	for _, p := range agent.pairs() {
-		all[p] = true
+		all[p], somewhere[p.spi] = true, true
 	}
 	// One that is nowhere cannot know what became of the others. One that is at home and lost its
 	// IKE SA has no use for the children and lets them be until others come or they end.
@@ -150,11 +151,16 @@ func (w *World) checkSAs() (errs []error) {
 	}
 	unsure := false
 	seen := map[pair]bool{}
+	athome := map[xfrm.SPI]bool{}
 	for _, h := range w.Hosts[1:] {
 		unsure = unsure || quiet(h)
+		_, home := h.place()
 		for _, p := range h.pairs() {
 			seen[p] = true
-			if !all[p] && !quiet(h) {
+			if home && p.mode == xfrm.Tunnel {
+				athome[p.spi] = true
+			}
+			if !all[p] && !(athome[p.spi] && somewhere[p.spi]) && !quiet(h) {
 				errs = append(errs, fmt.Errorf("%s: SA %v %v -> %v is not at the agent", h.Name, p.spi, p.src, p.dst))
 			}
 		}
@@ -163,7 +169,7 @@ func (w *World) checkSAs() (errs []error) {
 		return errs
 	}
 	for _, p := range agent.pairs() {
-		if !seen[p] {
+		if !seen[p] && !athome[p.spi] {
 			errs = append(errs, fmt.Errorf("ha: SA %v %v -> %v is at no node", p.spi, p.src, p.dst))
 		}
 	}

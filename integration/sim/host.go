@@ -44,7 +44,7 @@ type Host struct {
 	wakeAt time.Time
 	left   leftover
 
-	leakSince time.Time
+	leakSince, startedAt time.Time
 }
 
 // execTime is what the host takes for a batch of changes.
@@ -71,7 +71,7 @@ func (h *Host) Start() {
 	h.Starts++
 	h.Stopped = false
 	h.busy = map[netip.Addr]time.Time{}
-	h.wakeAt = time.Time{}
+	h.wakeAt, h.leakSince, h.startedAt = time.Time{}, time.Time{}, h.w.Now
 	h.build(h)
 	h.w.logf("%s starts", h.Name)
 	ev := couple.Start{MN: slices.Clone(h.mnRecs), HA: slices.Clone(h.haRecs)}
@@ -216,10 +216,16 @@ func (h *Host) answer(t couple.Token, kind couple.DoneKind, errs []error) {
 // leakLimit is how long the program may take until what the home address sends is held back.
 const leakLimit = 20 * time.Millisecond
 
+// startTime is how long after a start that is not looked for: a node that was at home at the crash
+// does not know yet that it is elsewhere now.
+const startTime = 5 * time.Second
+
 func (h *Host) lookForLeak() {
 	switch {
 	case !h.leaks():
 		h.leakSince = time.Time{}
+	case h.w.Now.Sub(h.startedAt) < startTime:
+		h.soon(startTime, h.lookForLeak)
 	case h.leakSince.IsZero():
 		h.leakSince = h.w.Now
 		h.soon(leakLimit, h.lookForLeak)
@@ -277,6 +283,9 @@ func ikeName(data []byte) string {
 func (h *Host) apply(ops []xfrm.Op) []error {
 	errs := h.FW.Apply(context.Background(), ops)
 	for i, op := range ops {
+		if h.w.Log != nil {
+			h.w.logf("%s: %s", h.Name, protect.Text(op))
+		}
 		if errs[i] != nil {
 			h.w.logf("%s: %T: %v", h.Name, op, errs[i])
 			continue

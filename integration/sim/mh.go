@@ -38,7 +38,9 @@ func (h *Host) sendMH(mh host.MH) error {
 		}
 		bundle, missing := resolve(db, p, f)
 		if missing >= 0 {
-			h.FW.Miss(p.ID(), missing, f.selector())
+			if seq := h.FW.Miss(p.ID(), missing, f.selector()); seq != 0 {
+				h.w.After(larvalTime, func() { h.forgetMiss(seq) })
+			}
 			return h.outRefused(fmt.Sprintf("no state for %v", p.Templates[missing].Proto))
 		}
 		for _, s := range bundle {
@@ -68,6 +70,16 @@ func (h *Host) sendMH(mh host.MH) error {
 		h.w.Count.Undeliverable++
 	})
 	return nil
+}
+
+// forgetMiss ends the larval SA of an acquire that nobody answered.
+func (h *Host) forgetMiss(seq uint32) {
+	for _, s := range h.db().SAs {
+		if s.Larval && s.Acquire == seq {
+			h.FW.Age(s.ID(), true)
+			return
+		}
+	}
 }
 
 func mhName(mh host.MH) string {
