@@ -84,6 +84,9 @@ func (n *Node) install(a ike.Install, out []Action) []Action {
 		h := n.home(key)
 		x := installed{spiIn: c.SPIIn, reqid: in.ReqID, mode: in.Mode, in: in.ID(), out: to.ID(),
 			inSrc: in.Src}
+		// IKE takes a pair out and installs it again where it moved meanwhile.
+		h.dying = slices.DeleteFunc(h.dying, func(d dying) bool { return d.id == x.in || d.id == x.out })
+		h.installed = slices.DeleteFunc(h.installed, func(o installed) bool { return o.spiIn == x.spiIn && o.reqid == x.reqid })
 		if !c.Initiator && n.sends(h, in.ReqID) {
 			x.held, x.till = &to, n.now.Add(holdTime)
 			n.reapAt = earlier(n.reapAt, x.till)
