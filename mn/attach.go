@@ -11,7 +11,7 @@ import (
 func (m *Machine) follow(now time.Time, out []Action) []Action {
 	want := m.choose(now)
 	if !m.s.HoldUntil.IsZero() { // the host tells its addresses one by one
-		if want.Kind != atHome && want.CareOf != m.s.Bind.CareOf && !due(m.s.HoldUntil, now) {
+		if (want.Kind == nowhere || want.Kind == abroad && want.CareOf != m.s.Bind.CareOf) && !due(m.s.HoldUntil, now) {
 			return out
 		}
 		m.s.HoldUntil = time.Time{}
@@ -30,6 +30,10 @@ func (m *Machine) follow(now time.Time, out []Action) []Action {
 // it is not at home any more.
 func (m *Machine) detach(out []Action) []Action {
 	if m.s.Cur.Kind == nowhere {
+		switch m.s.Bind.Phase {
+		case protect.Home, protect.Returned: // an earlier run was at home, and we are not
+			return m.adrift(out)
+		}
 		return out
 	}
 	m.s.Cur = attachment{}

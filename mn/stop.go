@@ -9,7 +9,7 @@ import (
 	"github.com/mip6/mip6/xfrm"
 )
 
-// holdTime is how long after a restart the care-of address of before is waited for.
+// holdTime is how long after a restart the place of before is waited for.
 const holdTime = 100 * time.Millisecond
 
 // restore starts the machine, with what an earlier run left behind.
@@ -49,8 +49,8 @@ func (m *Machine) restore(now time.Time, e Restored, out []Action) []Action {
 		}
 		if r.Phase == protect.Away {
 			s.Reg.Want, s.Reg.NextTx = wantBind, now
-			s.HoldUntil = now.Add(holdTime)
 		}
+		s.HoldUntil = now.Add(holdTime)
 		out = m.note(slog.LevelInfo, "an earlier run's state was found", out,
 			slog.String("phase", r.Phase.String()), slog.String("care-of", r.CareOf.String()))
 	}
