@@ -196,3 +196,37 @@ func TestMovedWhileAgentDown(t *testing.T) {
 	w.Run(5 * time.Minute)
 	settled(t, w)
 }
+
+// TestRestartAtHome: at home nobody notices that the program began anew, and elsewhere than
+// at home nothing leaves in the clear.
+func TestRestartAtHome(t *testing.T) {
+	w := bound(t, Options{Seed: 19})
+	h := w.Node(0)
+	w.Attach(h, wlan, link(w, "home"))
+	if _, ok := w.RunUntil(5*time.Second, func() bool { return w.AtHome(h) }); !ok {
+		t.Fatalf("not at home: %+v", h.MN.Info())
+	}
+	w.Run(5 * time.Second)
+	m := w.Measure(h)
+	h.Crash()
+	w.Run(time.Second)
+	h.Start()
+	w.Run(20 * time.Second)
+	if !w.AtHome(h) || m.Up.Longest > 0 || m.Down.Longest > 0 {
+		t.Errorf("%+v: up %v (%v), down %v (%v)", h.MN.Info(), m.Up.Longest, m.Up.Why, m.Down.Longest, m.Down.Why)
+	}
+	w.meters = nil
+	h.Crash()
+	w.Detach(h, wlan)
+	w.Run(time.Second)
+	h.Start()
+	w.Run(time.Second)
+	w.Attach(h, wlan, link(w, "b"))
+	w.Run(200 * time.Millisecond)
+	if h.leaks() {
+		t.Error("what the home address sends leaves in the clear")
+	}
+	registered(t, w, h, 20*time.Second)
+	w.Run(5 * time.Minute)
+	settled(t, w)
+}
