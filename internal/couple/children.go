@@ -102,7 +102,7 @@ func (n *Node) install(a ike.Install, out []Action) []Action {
 // home address, but the next move begins at the tunnel and takes all SAs along.
 func (n *Node) stands(h *home, id xfrm.ReqID) (node, agent netip.Addr, ok bool) {
 	if h.mn != nil {
-		if i := h.mn.Machine.Info(); !i.AtHome && i.CareOf.IsValid() {
+		if i := h.mn.Machine.Info(); i.CareOf.IsValid() {
 			return i.CareOf, i.HomeAgent, true
 		}
 	} else if i, _ := n.cfg.HA.Machine.Lookup(h.addr); i.Phase == protect.Away {

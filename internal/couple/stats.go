@@ -16,7 +16,12 @@ type Stats struct {
 
 // Stats counts.
 func (n *Node) Stats() Stats {
-	s := Stats{Homes: len(n.order), IKESAs: len(n.sas), Initiates: len(n.reqs), Asks: len(n.asks), Echoes: len(n.echoes)}
+	s := Stats{Homes: len(n.order), IKESAs: len(n.sas), Initiates: len(n.reqs), Asks: len(n.asks)}
+	for _, e := range n.echoes {
+		if !n.now.After(e.till) { // others go with the next migration
+			s.Echoes++
+		}
+	}
 	for _, h := range n.order {
 		s.Asking += len(h.asking)
 		s.Installed += len(h.installed)
