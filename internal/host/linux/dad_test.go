@@ -78,14 +78,14 @@ func TestProbeDADCollision(t *testing.T) {
 	group := mobility.SolicitedNode(freeAddr)
 	ns := mobility.NeighborSolicitation{Target: freeAddr}
 
-	_, cancel, done, frame := probe(time.Hour)
+	_, cancel, done, _ := probe(time.Hour)
 	c.send(j, ndPacket(t, netip.IPv6Unspecified(), group, 255, ns))
 	if err := <-done; !errors.Is(err, host.ErrDuplicate) {
 		t.Errorf("another one's probe: %v", err)
 	}
 	cancel()
 
-	_, cancel, done, frame = probe(700 * time.Millisecond)
+	_, cancel, done, frame := probe(700 * time.Millisecond)
 	c.send(j, frame[14:])                                                         // our own, looped back by the link
 	c.send(j, ndPacket(t, netip.IPv6Unspecified(), group, 64, ns))                // routed
 	c.send(j, ndPacket(t, netip.MustParseAddr("fe80::b"), group, 255, ns))        // somebody looks for it
