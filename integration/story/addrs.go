@@ -11,7 +11,7 @@ import (
 	"github.com/mip6/mip6/integration/lab"
 )
 
-// addrWatch records the address events of a host's kernel.
+// addrWatch records the addresses of a host's kernel, those at first and all events.
 type addrWatch struct {
 	done chan struct{}
 	mu   sync.Mutex
@@ -27,7 +27,7 @@ type addrEvent struct {
 func watchAddrs(h *lab.Host) (*addrWatch, error) {
 	w := &addrWatch{done: make(chan struct{})}
 	updates := make(chan netlink.AddrUpdate, 256)
-	if err := netlink.AddrSubscribeWithOptions(updates, w.done, netlink.AddrSubscribeOptions{Namespace: &h.NS}); err != nil {
+	if err := netlink.AddrSubscribeWithOptions(updates, w.done, netlink.AddrSubscribeOptions{Namespace: &h.NS, ListExisting: true}); err != nil {
 		return nil, err
 	}
 	go func() {
@@ -43,6 +43,19 @@ func watchAddrs(h *lab.Host) (*addrWatch, error) {
 }
 
 func (w *addrWatch) stop() { close(w.done) }
+
+// had tells whether the address could be used at t.
+func (w *addrWatch) had(a netip.Addr, t time.Time) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	had := false
+	for _, e := range w.all {
+		if e.addr == a && e.at.Before(t) {
+			had = e.usable
+		}
+	}
+	return had
+}
 
 // usable is when the kernel first told, after t, that the address can be used;
 // the zero time: it did not.

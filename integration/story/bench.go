@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -118,6 +119,9 @@ func (b *bench) registration(ctx context.Context, s *story) error {
 func (b *bench) foreign(ctx context.Context, s *story, dad lab.DAD) error {
 	var outage, lost, ra, coa, bu, buba, over, rtt, sets []float64
 	for i := range b.moves {
+		if err := s.forgetOther(ctx); err != nil {
+			return err
+		}
 		to := lab.Foreign2
 		if s.lab.Link() == to {
 			to = lab.Foreign1
@@ -145,6 +149,24 @@ func (b *bench) foreign(ctx context.Context, s *story, dad lab.DAD) error {
 	if dad == lab.DADOff {
 		b.add("bu_ba_over_rtt_ms", middle(over), "ms")
 		b.add("migrate_set_ms", middle(sets), "ms")
+	}
+	return nil
+}
+
+// forgetOther deletes the address that the kernel still has of the foreign link where
+// the node is not, so that it is formed anew, with duplicate address detection.
+func (s *story) forgetOther(ctx context.Context) error {
+	for _, l := range []lab.Link{lab.Foreign1, lab.Foreign2} {
+		a := s.plan.SLAAC(l)
+		out, err := s.lab.Host(lab.MN).Output(ctx, "ip", "-6", "addr", "show", "dev", lab.MNIface)
+		if err != nil {
+			return err
+		}
+		if l != s.lab.Link() && strings.Contains(out, a.String()+"/64") {
+			if err := s.lab.DelAddr(lab.MN, lab.MNIface, netip.PrefixFrom(a, 64)); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

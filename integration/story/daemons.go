@@ -91,6 +91,32 @@ func (d *daemon) binding(ctx context.Context, home netip.Addr) (control.Binding,
 	return control.Binding{}, false, err
 }
 
+// notice begins to watch what the daemon tells (mip6ctl watch) and returns once it is
+// heard; the channel is closed when a notice matched, or the watch ended. While
+// nothing is told this costs the processor nothing, as asking again and again does.
+func (d *daemon) notice(ctx context.Context, match func(control.Notice) bool) (<-chan struct{}, error) {
+	heard, done := make(chan struct{}), make(chan struct{})
+	failed := make(chan error, 1)
+	go func() {
+		defer close(done)
+		failed <- control.Watch(ctx, d.socket, func() { close(heard) }, func(n control.Notice) error {
+			if match(n) {
+				return errMatched
+			}
+			return nil
+		})
+	}()
+	select {
+	case <-heard:
+		return done, nil
+	case err := <-failed:
+		return nil, fmt.Errorf("watch on %s: %w", d.host, err)
+	}
+}
+
+// errMatched ends a watch.
+var errMatched = errors.New("matched")
+
 // rekey asks for a new child, or with "ike" for a new IKE SA.
 func (d *daemon) rekey(ctx context.Context, home netip.Addr, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mip6/mip6/integration/lab"
+	"github.com/mip6/mip6/internal/control"
 )
 
 // move is one change of attachment, as it is to be made and measured.
@@ -59,9 +60,18 @@ func (s *story) make(ctx context.Context, m move) (r moved, err error) {
 	if err = p.run(ctx, 30); err != nil {
 		return r, err
 	}
+	quiet, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	told, err := s.mn.notice(quiet, func(n control.Notice) bool {
+		return n.Fields["state"] == "home" && m.to == s.plan.HoA || n.Fields["state"] == "registered" && n.Fields["careof"] == m.to.String()
+	})
+	if err != nil {
+		return r, err
+	}
 	if r.window.From, r.up, err = m.do(ctx); err != nil {
 		return r, err
 	}
+	<-told
 	if m.to == s.plan.HoA {
 		err = s.waitHome(ctx, 20*time.Second)
 	} else {
@@ -145,8 +155,11 @@ func (s *story) evaluate(ctx context.Context, m move, r *moved, survived bool) e
 			return err
 		}
 	}
-	if coa.IsZero() || !bu.IsZero() && coa.After(bu) {
+	switch {
+	case s.addrs.had(m.to, w.From):
 		coa = later(ra, r.up) // it was there already: usable when the link was known
+	case !bu.IsZero() && coa.After(bu):
+		coa = bu // we were told later than the daemon
 	}
 	ready := coa
 	if m.lossless {

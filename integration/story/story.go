@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -110,6 +111,10 @@ func newStory(o Options) *story {
 	if o.DAD == "" {
 		o.DAD = lab.DADOff
 	}
+	// Garbage is collected rarely: in user-mode Linux there is one processor, and a
+	// collection would take it from the daemons.
+	debug.SetGCPercent(800)
+	debug.SetMemoryLimit(700 << 20)
 	s := &story{o: o, out: o.Out, begin: time.Now(), mon: map[string]*lab.XfrmMonitor{}, found: map[string]lab.Dump{}, follow: map[string]*lab.Follower{}, certs: map[string][2]string{}}
 	s.plan = lab.DefaultPlan()
 	s.plan.DAD = o.DAD
