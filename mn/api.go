@@ -198,6 +198,7 @@ func (Stopped) action()  {}
 // Record is what survives a crash. All of it is plain data (JSON).
 type Record struct {
 	Home, HomeAgent netip.Addr
+	HomeBits        int // length of the home prefix; 0: not known
 	ReqIDs          protect.ReqIDs
 	Phase           protect.Phase
 	CareOf          netip.Addr // zero: none

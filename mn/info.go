@@ -78,7 +78,7 @@ func (m *Machine) note(level slog.Level, msg string, out []Action, attrs ...slog
 // save keeps what a start after a crash needs.
 func (m *Machine) save(out []Action) []Action {
 	s := &m.s
-	r := Record{Home: m.cfg.Home.Addr(), HomeAgent: m.cfg.HomeAgent, ReqIDs: m.cfg.ReqIDs,
+	r := Record{Home: m.cfg.Home.Addr(), HomeBits: m.cfg.Home.Bits(), HomeAgent: m.cfg.HomeAgent, ReqIDs: m.cfg.ReqIDs,
 		Phase: s.Bind.Phase, CareOf: s.Bind.CareOf, Tunnel: s.Bind.Tunnel,
 		IfIndex: s.Cur.IfIndex, Router: s.Cur.Router, OnLink: s.Cur.OnLink, OnIf: s.OnIf, Table: m.cfg.Table, RulePriority: m.cfg.RulePriority,
 		Seq: s.Reg.Seq, Registered: s.Reg.Registered, Expires: s.Reg.BoundUntil}

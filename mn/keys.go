@@ -15,7 +15,7 @@ type keys struct {
 	Up       bool
 	Handle   uint64
 	At       netip.Addr // our end of the IKE SA, as both sides last agreed on it
-	Asked    bool       // a KeyUp has not been answered fully yet
+	Asked    [2]bool    // by ChildKind: a KeyUp for it has not been answered yet
 	RetryAt  time.Time
 	Pause    time.Duration
 	Children []child
@@ -54,16 +54,29 @@ func (m *Machine) lacking() []Child {
 	return out
 }
 
-func (m *Machine) lacksKeys() bool { return len(m.lacking()) > 0 }
+// toAsk are those of the lacking children that are not asked for. While an IKE SA is coming
+// about nothing more is: it would be begun anew.
+func (m *Machine) toAsk() []Child {
+	k := &m.s.Keys
+	if !k.Up && k.asking() {
+		return nil
+	}
+	return slices.DeleteFunc(m.lacking(), func(c Child) bool { return k.Asked[c.Kind] })
+}
+
+func (k *keys) asking() bool { return k.Asked != [2]bool{} }
 
 // wantKeys asks for the keys that are lacking.
 func (m *Machine) wantKeys(now time.Time, out []Action) []Action {
 	s, k := &m.s, &m.s.Keys
-	lack := m.lacking()
-	if len(lack) == 0 || k.Asked || !k.RetryAt.IsZero() && k.RetryAt.After(now) {
+	lack := m.toAsk()
+	if len(lack) == 0 || k.RetryAt.After(now) {
 		return out
 	}
-	k.Asked, k.RetryAt = true, time.Time{}
+	for _, c := range lack {
+		k.Asked[c.Kind] = true
+	}
+	k.RetryAt = time.Time{}
 	return append(out, KeyUp{Home: m.cfg.Home.Addr(), HomeAgent: m.cfg.HomeAgent, CareOf: s.Bind.CareOf,
 		Children: lack, InitialContact: k.Handle == 0})
 }
@@ -75,9 +88,9 @@ func (m *Machine) moveKeys(to netip.Addr, out []Action) []Action {
 	switch {
 	case k.Up && !m.cfg.NoKeyMobility:
 		return append(out, KeyMoved{Home: home, HomeAgent: m.cfg.HomeAgent, CareOf: to})
-	case !k.Up && k.Asked:
+	case !k.Up && k.asking():
 		// An exchange that began at an address which may be gone is begun anew.
-		k.Asked, k.RetryAt, k.Pause = false, time.Time{}, 0
+		k.Asked, k.RetryAt, k.Pause = [2]bool{}, time.Time{}, 0
 		return append(out, KeyDown{Home: home, Silent: true, Old: true})
 	}
 	return out
@@ -107,7 +120,7 @@ func (m *Machine) rekeyAnew(out []Action) []Action {
 	if !k.Up {
 		return out
 	}
-	k.Up, k.Asked, k.RetryAt, k.Pause = false, false, time.Time{}, 0
+	k.Up, k.Asked, k.RetryAt, k.Pause = false, [2]bool{}, time.Time{}, 0
 	for i := range k.Children {
 		k.Children[i].Old = true
 	}
@@ -129,7 +142,7 @@ func (m *Machine) keysDown(now time.Time, e KeysDown, out []Action) []Action {
 	if !k.Up || k.Handle != e.Handle {
 		return out
 	}
-	k.Up, k.Asked = false, false
+	k.Up, k.Asked = false, [2]bool{}
 	m.keyPause(now)
 	out = m.note(slog.LevelWarn, "the IKE SA with the home agent is down", out, slog.String("reason", e.Reason))
 	return m.changed("keys", out)
@@ -137,10 +150,10 @@ func (m *Machine) keysDown(now time.Time, e KeysDown, out []Action) []Action {
 
 func (m *Machine) keysRefused(now time.Time, e KeysRefused, out []Action) []Action {
 	k := &m.s.Keys
-	if !k.Asked { // of an attempt that was given up
+	if !k.asking() { // of an attempt that was given up
 		return out
 	}
-	k.Asked = false
+	k.Asked = [2]bool{}
 	m.keyPause(now)
 	out = m.note(slog.LevelWarn, "keys were not agreed upon", out, slog.String("reason", e.Reason),
 		slog.Duration("retry", k.Pause))
@@ -164,11 +177,12 @@ func (m *Machine) childUp(now time.Time, e ChildUp, out []Action) []Action {
 	if e.ReqID != want {
 		return out
 	}
-	unasked := !k.Asked
+	unasked := !k.Asked[e.Kind]
+	k.Asked[e.Kind] = false
 	k.Children = slices.DeleteFunc(k.Children, func(c child) bool { return c.Kind == e.Kind })
 	k.Children = append(k.Children, child{ChildInfo: ChildInfo{Kind: e.Kind, InSPI: e.InSPI, OutSPI: e.OutSPI, Handle: e.Handle}})
-	if !m.lacksKeys() {
-		k.Asked, k.Pause, k.RetryAt = false, 0, time.Time{}
+	if len(m.lacking()) == 0 {
+		k.Asked, k.Pause, k.RetryAt = [2]bool{}, 0, time.Time{}
 	}
 	if e.Kind != ChildMH {
 		return m.changed("keys", m.tunnelAdded(e.CareOf, out))
@@ -200,7 +214,7 @@ func (m *Machine) childDown(now time.Time, e ChildDown) {
 	k := &m.s.Keys
 	n := len(k.Children)
 	k.Children = slices.DeleteFunc(k.Children, func(c child) bool { return c.Kind == e.Kind && c.InSPI == e.InSPI })
-	if len(k.Children) < n && !k.Asked && k.RetryAt.IsZero() {
+	if len(k.Children) < n && !k.Asked[e.Kind] && k.RetryAt.IsZero() {
 		m.keyPause(now)
 	}
 }

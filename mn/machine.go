@@ -183,7 +183,7 @@ func (m *Machine) Deadline() time.Time {
 	for i := range s.Links {
 		s.Links[i].deadline(s.Now, min)
 	}
-	if m.open() && m.lacksKeys() && !s.Keys.Asked {
+	if m.open() && len(m.toAsk()) > 0 {
 		min(s.Keys.RetryAt)
 	}
 	return d

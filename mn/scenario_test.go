@@ -330,6 +330,14 @@ func (r *rig) keys(w []string, o map[string]string) {
 		}
 		r.spi += 2
 		r.step(ChildUp{Kind: kind, ReqID: id, InSPI: r.spi, OutSPI: r.spi + 1, Handle: r.handle})
+	case "end": // a hard lifetime is over
+		for _, c := range r.m.s.Keys.Children {
+			if c.Kind.String() == w[2] {
+				r.step(ChildDown{Kind: c.Kind, InSPI: c.InSPI})
+				return
+			}
+		}
+		r.t.Fatalf("no child %s", w[2])
 	case "all":
 		r.keys([]string{"", "up"}, o)
 		r.keys([]string{"", "mh"}, o)
