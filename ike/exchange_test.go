@@ -3,6 +3,7 @@ package ike
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -361,6 +362,32 @@ func TestSilentCloseKeepsChildren(t *testing.T) {
 	agree(t, mn, ha, 2)
 	if len(mn.m.orphans)+len(ha.m.orphans) != 0 || mn.byName("payload").LocalAddr.String() != coa2 {
 		t.Error("orphans left, or the old address")
+	}
+}
+
+// TestOrphansOfSeveralIKESAs: two IKE SAs of one peer go silently; of each child the newest stays.
+func TestOrphansOfSeveralIKESAs(t *testing.T) {
+	for _, newestFirst := range []bool{false, true} {
+		w, mn, ha := pair(t, 6, nil)
+		a, _ := connect(t, w, mn, ha)
+		old := mn.byName("mh")
+		w.run(time.Second, nil)
+		mn.initiate(mhWant())
+		w.run(time.Second, nil)
+		list := []SAID{a, find[SAUp](mn)[1].SA}
+		if newestFirst {
+			slices.Reverse(list)
+		}
+		for _, sa := range list {
+			mn.step(Close{SA: sa, Silent: true, KeepChildren: true})
+		}
+		if _, there := mn.kernel[old.SPIIn]; there || len(mn.kernel) != 2 || len(find[ChildDown](mn)) != 1 {
+			t.Errorf("newest first %v: %d pairs, the older of two there: %v%s", newestFirst, len(mn.kernel), there, mn.dump())
+		}
+		w.run(2*time.Hour, nil)
+		if len(mn.kernel) != 0 || len(mn.m.orphans)+len(mn.m.timers) != 0 || mn.m.Stats().Children != 0 {
+			t.Error("something outlives its hard lifetime")
+		}
 	}
 }
 

@@ -170,7 +170,18 @@ type orphan struct {
 	timer timer
 }
 
+// orphan keeps a child that outlives its IKE SA: of several IKE SAs that go, the newest of each name.
 func (m *Machine) orphan(s *sa, c *child) {
+	for _, o := range slices.Clone(m.orphans[s.key()]) {
+		if o.child.Name != c.Name || o.child.ReqID != c.ReqID {
+			continue
+		}
+		if o.child.installed.After(c.installed) {
+			m.removeChild(s, c, ReasonReplaced)
+			return
+		}
+		m.removeOrphan(o, ReasonReplaced)
+	}
 	for i, x := range s.children {
 		if x == c {
 			s.children = append(s.children[:i:i], s.children[i+1:]...)
