@@ -61,6 +61,10 @@ type Retransmit struct {
 	First time.Duration // until the first repetition; doubles each time; 0: 500 ms
 	Max   time.Duration // upper bound of one wait; 0: 30 s
 	Tries int           // repetitions before the IKE SA is given up; 0: 7
+	// ConnectTries is Tries for IKE_SA_INIT and IKE_AUTH: there is no IKE SA to lose yet, and
+	// whoever asked for it begins anew, which a peer that has restarted meanwhile
+	// answers. 0: 3, so that with First 500 ms it is given up after 7.5 s; not more than Tries.
+	ConnectTries int
 	// ProbeTries is Tries for liveness checks, whose failure may have to be seen
 	// sooner; 0: as Tries.
 	ProbeTries int

@@ -28,6 +28,7 @@ func (c Config) withDefaults() Config {
 	c.Retransmit.First = or(c.Retransmit.First, 500*time.Millisecond)
 	c.Retransmit.Max = or(c.Retransmit.Max, 30*time.Second)
 	c.Retransmit.Tries = or(c.Retransmit.Tries, 7)
+	c.Retransmit.ConnectTries = min(or(c.Retransmit.ConnectTries, 3), c.Retransmit.Tries)
 	c.Retransmit.ProbeTries = or(c.Retransmit.ProbeTries, c.Retransmit.Tries)
 	c.Conns = slices.Clone(c.Conns)
 	for i := range c.Conns {

@@ -176,7 +176,7 @@ func TestCloseWhileRequestIsOut(t *testing.T) {
 }
 
 func TestRetransmissionsAreIdentical(t *testing.T) {
-	w, mn, ha := pair(t, 6, nil)
+	w, mn, ha := pair(t, 6, patient)
 	n := 0
 	w.drop = func(*node, Send) bool { n++; return n*n%7 > 1 } // most are lost
 	connect(t, w, mn, ha)

@@ -130,6 +130,7 @@ func (m *Machine) moved(e Moved) {
 		return
 	}
 	m.stats.Moves++
+	s.moves++
 	for _, c := range s.children {
 		if c.Mode != Tunnel {
 			continue

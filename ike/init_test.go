@@ -149,29 +149,45 @@ func TestForgedRefusal(t *testing.T) {
 	agree(t, mn, ha, 2)
 }
 
+// TestNoAnswer: exponential backoff, bit by bit the same (§2.1, §2.4); a handshake is given up
+// sooner than an IKE SA.
 func TestNoAnswer(t *testing.T) {
-	w, mn, _ := pair(t, 2, nil)
-	w.drop = func(*node, Send) bool { return true }
-	start := w.now
-	mn.initiate(mhWant())
-	var times []time.Duration
-	for n := 0; len(find[Refused](mn)) == 0; n++ {
-		if len(w.sent) > len(times) {
-			times = append(times, w.now.Sub(start))
+	for _, c := range []struct {
+		name  string
+		conf  Retransmit
+		lost  func(w *world) bool
+		times []time.Duration // of the request that gets no answer, in milliseconds; the last: given up
+	}{
+		{"IKE_SA_INIT", Retransmit{}, func(*world) bool { return true }, []time.Duration{0, 500, 1500, 3500, 7500}},
+		{"IKE_AUTH", Retransmit{}, func(w *world) bool { return len(w.sent) > 2 }, []time.Duration{0, 500, 1500, 3500, 7500}},
+		{"as configured", Retransmit{ConnectTries: 5}, func(*world) bool { return true },
+			[]time.Duration{0, 500, 1500, 3500, 7500, 15500, 31500}},
+		{"not more than Tries", Retransmit{Tries: 1}, func(*world) bool { return true }, []time.Duration{0, 500, 1500}},
+	} {
+		w, mn, _ := pair(t, 2, func(s *setup) { s.mnCfg.Retransmit = c.conf })
+		w.drop = func(*node, Send) bool { return c.lost(w) }
+		mn.initiate(mhWant())
+		w.run(30*time.Millisecond, func() bool { return c.name == "IKE_AUTH" && len(w.sent) == 3 })
+		from, start := len(w.sent)-1, w.now
+		if c.name != "IKE_AUTH" {
+			start = start.Add(-30 * time.Millisecond)
 		}
-		w.run(100*time.Millisecond, nil)
-	}
-	// Exponential backoff, bit by bit the same (§2.1, §2.4).
-	for i, want := range []time.Duration{0, 500, 1500, 3500, 7500, 15500, 31500, 61500} {
-		if d := times[i] - want*time.Millisecond; d < 0 || d > 200*time.Millisecond {
-			t.Errorf("message %d after %v", i, times[i])
+		first := w.sent[from].Data
+		for n, at := range c.times {
+			w.run(start.Add(at*time.Millisecond).Sub(w.now), nil)
+			if n == len(c.times)-1 {
+				break
+			}
+			if len(w.sent) != from+n+1 || !bytes.Equal(first, w.sent[len(w.sent)-1].Data) || len(find[Refused](mn)) != 0 {
+				t.Errorf("%s: %d messages after %d ms, want %d", c.name, len(w.sent)-from, at, n+1)
+			}
 		}
-		if !bytes.Equal(w.sent[0].Data, w.sent[i].Data) {
-			t.Errorf("repetition %d differs", i)
+		if r := one[Refused](mn); r.Reason != "no answer" || r.Req != 42 || len(w.sent) != from+len(c.times)-1 {
+			t.Errorf("%s: %+v", c.name, r)
 		}
-	}
-	if r := one[Refused](mn); r.Reason != "no answer" || r.Req != 42 {
-		t.Errorf("%+v", r)
+		if len(mn.m.sas)+len(mn.m.tasks)+len(mn.larval)+len(mn.m.timers) != 0 {
+			t.Errorf("%s: something is left", c.name)
+		}
 	}
 }
 

@@ -60,9 +60,12 @@ func TestPSKHandshakeWithTwoChildren(t *testing.T) {
 	}
 }
 
+// patient repeats the messages of a handshake as often as others.
+func patient(s *setup) { s.mnCfg.Retransmit.ConnectTries, s.haCfg.Retransmit.ConnectTries = 7, 7 }
+
 func TestHandshakeOverBadNetwork(t *testing.T) {
 	for seed := uint64(0); seed < 60; seed++ {
-		w, mn, ha := pair(t, seed, nil)
+		w, mn, ha := pair(t, seed, patient)
 		w.loss, w.dup, w.jitter = 0.2, 0.2, 800*time.Millisecond
 		connect(t, w, mn, ha)
 		agree(t, mn, ha, 2)

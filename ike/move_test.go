@@ -43,6 +43,13 @@ func TestMoveSendsNothing(t *testing.T) {
 	mn.step(RekeyChild{a, mn.byName("mh").SPIIn})
 	w.run(time.Second, nil)
 	agree(t, mn, ha, 2)
+	ha.step(RekeySA{b})
+	w.run(time.Second, nil)
+	for _, n := range []*node{mn, ha} {
+		if l := n.m.Snapshot(); len(l) != 1 || l[0].Moves != 1 {
+			t.Errorf("%s: moves after a rekey: %+v", n.name, l)
+		}
+	}
 	if c := mn.byName("payload"); c.LocalAddr.String() != coa2 || ha.byName("payload").RemoteAddr.String() != coa2 {
 		t.Errorf("%+v", c)
 	}

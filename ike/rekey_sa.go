@@ -137,7 +137,7 @@ func (m *Machine) succeed(s, n *sa, shared []byte) bool {
 // inherit makes n the IKE SA in place of s: children and work go over (§2.8).
 func (m *Machine) inherit(s, n *sa) {
 	n.state, n.dieAt = stateUp, time.Time{}
-	n.local, n.remote = s.local, s.remote
+	n.local, n.remote, n.moves = s.local, s.remote, s.moves
 	m.startLifetime(n)
 	for _, c := range s.children {
 		m.unindex(s, c)

@@ -41,6 +41,7 @@ type sa struct {
 	peer          pki.Peer
 	local, remote netip.AddrPort
 	natDetected   bool
+	moves         uint64
 
 	suite    transform.Suite
 	keys     transform.Keys

@@ -68,7 +68,11 @@ func (m *Machine) send(s *sa, x message.ExchangeType, ps []message.Body) {
 func (m *Machine) launch(s *sa, data []byte) {
 	r := s.req
 	r.data, r.tries, r.wait = data, 0, m.cfg.Retransmit.First
-	if r.limit == 0 {
+	switch {
+	case r.limit != 0:
+	case r.job.kind == jobInit || r.job.kind == jobAuth:
+		r.limit = m.cfg.Retransmit.ConnectTries
+	default:
 		r.limit = m.cfg.Retransmit.Tries
 	}
 	r.at = m.now.Add(r.wait)

@@ -30,6 +30,7 @@ type SAInfo struct {
 	Established   time.Time // zero until then
 	LastHeard     time.Time // last authenticated message of the peer
 	RekeyAt       time.Time
+	Moves         uint64 // changes of Local or Remote since it came up; a rekey counts on
 	Children      []ChildInfo
 }
 
@@ -113,7 +114,7 @@ func (s *sa) info() SAInfo {
 		SA: s.id, Conn: s.connName(), SPIi: s.spiI, SPIr: s.spiR, Initiator: s.initiator,
 		State: s.state.String(), LocalID: s.localID, PeerID: s.peer.ID, Local: s.local, Remote: s.remote,
 		Suite: s.suite, NATDetected: s.natDetected, NextSend: s.sendID, NextReceive: s.recvID,
-		Created: s.created, Established: s.established, LastHeard: s.heard, RekeyAt: s.rekeyAt,
+		Created: s.created, Established: s.established, LastHeard: s.heard, RekeyAt: s.rekeyAt, Moves: s.moves,
 	}
 	if s.req != nil {
 		i.Outstanding, i.Retries = s.req.job.kind.String(), s.req.tries
