@@ -290,6 +290,9 @@ func (n *Node) childUp(req uint64, c ike.Child, out []Action) []Action {
 	s := n.sa(c.SA)
 	s.children = append(s.children, c)
 	out = append(out, Note{Level: Info, Msg: "child SA established", Event: ike.ChildUp{Req: req, Child: c}, Attrs: childAttrs(c)})
+	if n.bootSA(c.SA) {
+		return n.bootChildUp(c, out)
+	}
 	h := s.home
 	if h == nil {
 		return out
@@ -423,13 +426,21 @@ func (n *Node) childDown(a ike.ChildDown, out []Action) []Action {
 }
 
 func (n *Node) childRefused(a ike.ChildRefused, out []Action) []Action {
+	if n.bootSA(a.SA) {
+		return n.bootFailed(bootReason(a.Notify, a.Reason), out)
+	}
 	msg := "child SA refused to the peer"
 	if a.ByPeer {
 		msg = "child SA refused by the peer"
 	}
-	out = append(out, Note{Level: Warn, Msg: msg, Event: a, Attrs: []any{
+	note := Note{Level: Warn, Msg: msg, Event: a, Attrs: []any{
 		"conn", a.Conn, "peer", a.Peer.String(), "child", a.Name, "notify", a.Notify.String(),
-		"reason", a.Reason, "local", fmt.Sprint(a.Local), "remote", fmt.Sprint(a.Remote)}})
+		"reason", a.Reason, "local", fmt.Sprint(a.Local), "remote", fmt.Sprint(a.Remote)}}
+	if a.Req == 0 {
+		out = n.turnedAway(note, out)
+	} else {
+		out = append(out, note)
+	}
 	s := n.sas[a.SA]
 	if s == nil || s.home == nil || a.Req == 0 {
 		return out

@@ -49,15 +49,9 @@ func (n *Node) start(e Start, out []Action) []Action {
 		n.stale(sa, e)
 	}
 	for i := range n.cfg.MNs {
-		m := &n.cfg.MNs[i]
-		var recs []mn.Record
-		for _, r := range e.MN {
-			if r.Home == m.Home {
-				recs = append(recs, r)
-			}
-		}
-		n.tellMN(m, mn.Restored{Records: recs})
+		n.restore(&n.cfg.MNs[i], e.MN)
 	}
+	out = n.startBoot(e, out)
 	if n.cfg.HA != nil {
 		if len(e.HA) > 0 {
 			n.tellHA(ha.Restored{Records: e.HA})
@@ -65,6 +59,17 @@ func (n *Node) start(e Start, out []Action) []Action {
 		n.tellHA(ha.Start{})
 	}
 	return out
+}
+
+// restore starts a mobile node with its records.
+func (n *Node) restore(m *MN, all []mn.Record) {
+	var recs []mn.Record
+	for _, r := range all {
+		if r.Home == m.Home {
+			recs = append(recs, r)
+		}
+	}
+	n.tellMN(m, mn.Restored{Records: recs})
 }
 
 // shared is what the mobile nodes of a host have in common in the databases, to be
@@ -159,6 +164,9 @@ func (n *Node) fromHost(ev host.Event) {
 	}
 	for i := range n.cfg.MNs {
 		n.tellMN(&n.cfg.MNs[i], mn.HostEvent{Event: ev})
+	}
+	if n.boot != nil && !n.boot.done { // the host may speak before Start
+		n.fromMN(n.boot.Scout.Step(n.now, ev, nil))
 	}
 }
 

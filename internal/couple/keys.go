@@ -101,8 +101,14 @@ func (n *Node) doIKE(a ike.Action, out []Action) []Action {
 			Want: xfrm.SA{Src: a.Src, Dst: a.Dst, Proto: xfrm.Proto(a.Protocol),
 				Mode: xfrmMode(a.Mode), ReqID: xfrm.ReqID(a.ReqID)}})
 	case ike.Install:
+		if n.bootSA(a.Child.SA) {
+			return n.bootInstall(a, out)
+		}
 		return n.install(a, out)
 	case ike.Uninstall:
+		if n.bootSA(a.Child.SA) && n.boot.up {
+			return out // it was never put
+		}
 		return n.uninstall(a.Child, out)
 	case ike.SAUp:
 		return n.saUp(a, out)
@@ -151,6 +157,10 @@ func (n *Node) saUp(a ike.SAUp, out []Action) []Action {
 		"conn", a.Conn, "peer", a.Peer.ID.String(), "local", a.Local.String(), "remote", a.Remote.String(),
 		"spi_i", hex64(a.SPIi), "spi_r", hex64(a.SPIr), "suite", a.Suite.String()}})
 	if a.Req != 0 {
+		if n.boot != nil && n.boot.req == a.Req {
+			n.bootUp(a)
+			return out
+		}
 		h := n.reqs[a.Req]
 		delete(n.reqs, a.Req)
 		if h == nil || h.pending != a.Req {
@@ -235,6 +245,9 @@ func (n *Node) saDown(a ike.SADown, out []Action) []Action {
 	s := n.sas[a.SA]
 	out = append(out, Note{Level: Info, Msg: "IKE SA is gone", Event: a, Attrs: []any{
 		"conn", a.Conn, "peer", a.Peer.String(), "reason", string(a.Reason)}})
+	if n.bootSA(a.SA) {
+		return n.bootDown(a, out)
+	}
 	if s == nil {
 		return out
 	}
@@ -255,13 +268,22 @@ func (n *Node) saDown(a ike.SADown, out []Action) []Action {
 
 // refused tells that an IKE SA did not come about, on whichever side.
 func (n *Node) refused(a ike.Refused, out []Action) []Action {
+	if n.boot != nil && a.Req != 0 && a.Req == n.boot.req {
+		delete(n.sas, a.SA)
+		return n.bootFailed(bootReason(a.Notify, a.Reason), out)
+	}
 	msg := "IKE refused a peer"
 	if a.ByPeer {
 		msg = "IKE was refused by the peer"
 	}
-	out = append(out, Note{Level: Warn, Msg: msg, Event: a, Attrs: []any{
+	note := Note{Level: Warn, Msg: msg, Event: a, Attrs: []any{
 		"conn", a.Conn, "peer", a.Peer.String(), "local", a.Local.String(), "remote", a.Remote.String(),
-		"notify", a.Notify.String(), "reason", a.Reason}})
+		"notify", a.Notify.String(), "reason", a.Reason}}
+	if a.Req == 0 { // nobody here asked for it
+		out = n.turnedAway(note, out)
+	} else {
+		out = append(out, note)
+	}
 	delete(n.sas, a.SA)
 	h := n.reqs[a.Req]
 	delete(n.reqs, a.Req)

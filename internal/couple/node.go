@@ -24,7 +24,9 @@ import (
 // Config says which machines a Node has and how they find each other.
 type Config struct {
 	MNs []MN
-	HA  *HA
+	// Boot is a mobile node whose home address is not known yet; nil: none.
+	Boot *Boot
+	HA   *HA
 	IKE *ike.Machine
 	// Port is IKE's UDP port, ours and the peers'.
 	Port uint16
@@ -80,8 +82,10 @@ type Node struct {
 	lastReq uint64
 	echoes  []echo
 	queue   []any // actions of the machines, waiting for translation
+	boot    *boot // nil: every home address is configured
 	stop    stopping
 	reapAt  time.Time // when a replaced inbound SA goes
+	quiet   quiet
 	now     time.Time
 }
 
@@ -94,14 +98,23 @@ func New(cfg Config) *Node {
 		reqs:  make(map[uint64]*home),
 		asks:  make(map[uint64]ike.Authorise),
 	}
-	for i := range cfg.MNs {
-		h := n.home(cfg.MNs[i].Home)
-		h.mn = &cfg.MNs[i]
-		for _, c := range cfg.MNs[i].Children {
-			h.reqids = append(h.reqids, c.ReqID)
-		}
+	if cfg.Boot != nil {
+		n.boot = &boot{Boot: *cfg.Boot}
+		n.cfg.MNs = append(make([]MN, 0, len(cfg.MNs)+1), cfg.MNs...)
+	}
+	for i := range n.cfg.MNs {
+		n.know(&n.cfg.MNs[i])
 	}
 	return n
+}
+
+// know notes a mobile node, which stays where it is.
+func (n *Node) know(m *MN) {
+	h := n.home(m.Home)
+	h.mn = m
+	for _, c := range m.Children {
+		h.know(c.ReqID)
+	}
 }
 
 // home is what the coupling knows of one home address.
@@ -168,7 +181,7 @@ func (n *Node) Deadline() time.Time {
 	if n.cfg.HA != nil {
 		d = earlier(d, n.cfg.HA.Machine.Deadline())
 	}
-	return earlier(earlier(d, n.reapAt), n.stop.deadline)
+	return earlier(earlier(d, n.reapAt), earlier(n.stop.deadline, n.quiet.hiddenAt()))
 }
 
 func earlier(a, b time.Time) time.Time {
@@ -188,9 +201,15 @@ func (n *Node) Tick(now time.Time, out []Action) []Action {
 		n.fromHA(n.cfg.HA.Machine.Tick(now, nil))
 	}
 	n.fromIKE(n.cfg.IKE.Tick(now, nil))
-	out = n.pump(out)
+	if n.bootWants() {
+		n.fromMN(n.boot.Scout.Tick(now, nil))
+	}
+	out = n.pump(n.followBoot(n.pump(out)))
 	if !n.reapAt.IsZero() && !n.reapAt.After(now) {
 		out = n.reap(out)
+	}
+	if at := n.quiet.hiddenAt(); !at.IsZero() && !at.After(now) {
+		out = n.tellHidden(out)
 	}
 	return n.stopTick(out)
 }
@@ -200,7 +219,8 @@ func (n *Node) Tick(now time.Time, out []Action) []Action {
 func (n *Node) Step(now time.Time, ev Event, out []Action) []Action {
 	n.now = now
 	out = n.dispatch(ev, out)
-	return n.stopTick(n.pump(out))
+	out = n.pump(n.followBoot(n.pump(out)))
+	return n.stopTick(out)
 }
 
 // pump translates what the machines want until the queue is empty.

@@ -1,0 +1,285 @@
+package couple
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/mip6/mip6/ike"
+	"github.com/mip6/mip6/ike/message"
+	"github.com/mip6/mip6/mn"
+	"github.com/mip6/mip6/xfrm"
+)
+
+// Boot is for a mobile node that gets its home address from the home agent (RFC 4877 §9,
+// RFC 5026 §5.3): over the first usable care-of address it sets up an IKE SA with a
+// CFG_REQUEST for INTERNAL_IP6_ADDRESS, learns the address, and ends that IKE SA. From
+// then on everything is as with a configured address. The agent binds the address to
+// the identity, so that the same one comes at the next start.
+type Boot struct {
+	HomeAgent netip.Addr
+	Conn      string
+	ReqID     xfrm.ReqID // of the node's Mobility Header children
+	Scout     *mn.Scout
+	// Build makes the mobile node for its address with the length of the home prefix.
+	Build func(home netip.Prefix) (MN, error)
+}
+
+// The pause after a refusal doubles between these.
+const (
+	bootPause    = time.Second
+	bootPauseMax = time.Minute
+)
+
+// boot is what a Node knows while it has no home address.
+type boot struct {
+	Boot
+	begun, done bool
+	records     []mn.Record
+	careOf      netip.Addr // that IKE is done over
+	req         uint64     // of the Initiate under way
+	sa          ike.SAID   // that stands; it is used for nothing else
+	up          bool       // its child is agreed upon
+	home        netip.Prefix
+	reason      string // of the last refusal
+	pause       time.Duration
+	retryAt     time.Time
+	closeBy     time.Time // when the Delete of sa is waited for no longer
+}
+
+// BootInfo is what is shown of a node without a home address.
+type BootInfo struct {
+	Active bool
+	CareOf netip.Addr // that the home agent is asked over; zero: none is usable
+	Reason string     // of the last refusal
+}
+
+// Boot tells how far the search for a home address is.
+func (n *Node) Boot() BootInfo {
+	b := n.boot
+	if b == nil || b.done {
+		return BootInfo{}
+	}
+	return BootInfo{Active: true, CareOf: b.careOf, Reason: b.reason}
+}
+
+// startBoot begins, unless a crashed run has left a home address: that one is used at once,
+// so that payload goes on.
+func (n *Node) startBoot(e Start, out []Action) []Action {
+	b := n.boot
+	if b == nil {
+		return out
+	}
+	b.begun, b.records = true, e.MN
+	for _, r := range slices.Backward(e.MN) {
+		home := netip.PrefixFrom(r.Home, r.HomeBits)
+		if r.HomeBits > 0 && r.HomeAgent == b.HomeAgent && b.check(home, netip.Addr{}) == nil {
+			return n.addMN(home, out)
+		}
+	}
+	return n.followBoot(out)
+}
+
+// bootWants tells whether there is a home address to ask for.
+func (n *Node) bootWants() bool {
+	return n.boot != nil && n.boot.begun && !n.boot.done && !n.stop.begun
+}
+
+// followBoot asks where it is time to, and begins anew where the care-of address is another one.
+func (n *Node) followBoot(out []Action) []Action {
+	b := n.boot
+	if !n.bootWants() {
+		return out
+	}
+	at := b.Scout.CareOf(n.now)
+	moved := at != b.careOf
+	b.careOf = at
+	switch {
+	case b.sa != 0: // the answer is there, and only its end is still to come
+		if moved && at.IsValid() {
+			n.tellIKE(ike.Moved{SA: b.sa, Local: n.port(at)})
+		}
+		if !b.closeBy.IsZero() && !b.closeBy.After(n.now) {
+			b.closeBy = time.Time{}
+			n.tellIKE(ike.Close{SA: b.sa, Silent: true})
+		}
+		return out
+	case moved:
+		n.cancelBoot()
+		b.pause, b.retryAt = 0, time.Time{}
+	}
+	if !at.IsValid() || b.req != 0 || b.retryAt.After(n.now) {
+		return out
+	}
+	b.retryAt = time.Time{}
+	n.lastReq++
+	b.req = n.lastReq
+	n.tellIKE(ike.Initiate{Req: b.req, Conn: b.Conn, Local: n.port(at), Remote: n.port(b.HomeAgent), InitialContact: true,
+		Children: []ike.ChildWant{{Name: nameMH, Mode: ike.Transport, ReqID: uint32(b.ReqID),
+			Local:  []message.Selector{message.PrefixSelector(anywhere, protoMH)},
+			Remote: []message.Selector{message.PrefixSelector(only(b.HomeAgent), protoMH)}}},
+		CFGRequest: []message.Attribute{{Type: message.AttrInternalIP6Address}}})
+	return append(out, note(Debug, "asking the home agent for a home address", "agent", b.HomeAgent.String(), "careof", at.String()))
+}
+
+// cancelBoot gives up the Initiate under way.
+func (n *Node) cancelBoot() {
+	req := n.boot.req
+	n.boot.req = 0
+	if req != 0 {
+		n.tellIKE(ike.Cancel{Req: req})
+	}
+}
+
+// stopBoot ends the search: nothing was put anywhere but an SPI, which goes with the IKE SA.
+func (n *Node) stopBoot(silent bool) {
+	b := n.boot
+	if b == nil || b.done {
+		return
+	}
+	n.cancelBoot()
+	if b.sa != 0 {
+		n.tellIKE(ike.Close{SA: b.sa, Silent: silent})
+	}
+}
+
+func (b *boot) deadline() time.Time {
+	if !b.begun || b.done {
+		return time.Time{}
+	}
+	d := earlier(b.Scout.Deadline(), b.closeBy)
+	if b.req == 0 && b.sa == 0 && b.careOf.IsValid() {
+		d = earlier(d, b.retryAt)
+	}
+	return d
+}
+
+// asks tells whether an IKE SA is that of the search.
+func (n *Node) bootSA(id ike.SAID) bool { return n.boot != nil && id != 0 && n.boot.sa == id }
+
+// bootUp takes the answer of the home agent; it counts when the child is agreed upon as well.
+func (n *Node) bootUp(a ike.SAUp) {
+	b := n.boot
+	b.req, b.sa, b.up, b.home = 0, a.SA, false, netip.Prefix{}
+	for _, attr := range a.CFGReply {
+		// 16 octets of address and one of prefix length (RFC 7296 §3.15.1).
+		if attr.Type == message.AttrInternalIP6Address && len(attr.Value) == 17 {
+			b.home = netip.PrefixFrom(netip.AddrFrom16([16]byte(attr.Value)), int(attr.Value[16]))
+		}
+	}
+}
+
+// bootInstall agrees to the child without putting it into the databases: it exists because
+// IKE_AUTH makes one, and it is closed at once. The SPI was reserved at the care-of address.
+func (n *Node) bootInstall(a ike.Install, out []Action) []Action {
+	b := n.boot
+	b.up = true
+	n.tellIKE(ike.Installed{ID: a.ID})
+	return append(out, Xfrm{Ops: []xfrm.Op{xfrm.DelSA{ID: xfrm.ID{Dst: b.careOf, SPI: xfrm.SPI(a.Child.SPIIn), Proto: xfrm.ESP}}}})
+}
+
+// deleteWait bounds the wait for the answer to the Delete; the next handshake tells the agent by
+// INITIAL_CONTACT.
+const deleteWait = 2 * time.Second
+
+// bootChildUp looks at the address that was given.
+func (n *Node) bootChildUp(c ike.Child, out []Action) []Action {
+	b := n.boot
+	err := b.check(b.home, b.careOf)
+	if a := b.home.Addr(); err == nil && (len(c.Local) != 1 || c.Local[0].Start != a || c.Local[0].End != a) {
+		err = fmt.Errorf("%w: its selectors are for %v", errAssigned, c.Local)
+	}
+	if err != nil {
+		return n.bootFailed(err.Error(), out)
+	}
+	n.closeBoot()
+	return out
+}
+
+func (n *Node) closeBoot() {
+	n.boot.closeBy = n.now.Add(deleteWait)
+	n.tellIKE(ike.Close{SA: n.boot.sa})
+}
+
+var errAssigned = errors.New("the home agent's address is of no use")
+
+// check refuses what cannot be a home address.
+func (b *boot) check(home netip.Prefix, careOf netip.Addr) error {
+	a := home.Addr()
+	switch {
+	case !a.IsValid():
+		return fmt.Errorf("%w: it assigned none", errAssigned)
+	case !home.IsValid() || home.Bits() == 0:
+		return fmt.Errorf("%w: %v has no prefix length", errAssigned, a)
+	case !a.Is6() || a.Is4In6() || !a.IsGlobalUnicast():
+		return fmt.Errorf("%w: %v is not global unicast", errAssigned, a)
+	case a == b.HomeAgent:
+		return fmt.Errorf("%w: %v is its own", errAssigned, a)
+	case a == careOf:
+		return fmt.Errorf("%w: %v is the care-of address", errAssigned, a)
+	case home.Bits() < 127 && a == home.Masked().Addr(): // RFC 4291 §2.6.1, RFC 6164
+		return fmt.Errorf("%w: %v is the anycast address of the subnet's routers", errAssigned, a)
+	}
+	return nil
+}
+
+// bootFailed says why there is no address, ends what stands, and tries again later.
+func (n *Node) bootFailed(reason string, out []Action) []Action {
+	b := n.boot
+	b.reason, b.home, b.req = reason, netip.Prefix{}, 0
+	b.pause = min(max(2*b.pause, bootPause), bootPauseMax)
+	b.retryAt = n.now.Add(b.pause)
+	if b.sa != 0 {
+		n.closeBoot()
+	}
+	return append(out, note(Warn, "no home address from the home agent", "agent", b.HomeAgent.String(), "conn", b.Conn,
+		"reason", reason, "again_in", b.pause.String()))
+}
+
+// bootReason says a refusal in words: the notification where there is one.
+func bootReason(t message.NotifyType, reason string) string {
+	if t == 0 {
+		return reason
+	}
+	return t.String() + ": " + reason
+}
+
+// bootDown goes on when the IKE SA of the search is gone.
+func (n *Node) bootDown(a ike.SADown, out []Action) []Action {
+	b := n.boot
+	home := b.home
+	b.sa, b.closeBy = 0, time.Time{}
+	delete(n.sas, a.SA)
+	switch {
+	case n.stop.begun:
+	case home.IsValid() && b.up:
+		return n.addMN(home, out)
+	case b.retryAt.IsZero():
+		return n.bootFailed(string(a.Reason), out)
+	}
+	return out
+}
+
+// addMN makes the mobile node for its home address and starts it.
+func (n *Node) addMN(home netip.Prefix, out []Action) []Action {
+	b := n.boot
+	m, err := b.Build(home)
+	if err != nil {
+		return n.bootFailed(err.Error(), out)
+	}
+	b.done, b.reason = true, ""
+	n.cfg.MNs = append(n.cfg.MNs, m) // there is room: those before stay where they are
+	added := &n.cfg.MNs[len(n.cfg.MNs)-1]
+	n.know(added)
+	if len(n.cfg.MNs) == 1 {
+		if ops := n.shared(true); len(ops) > 0 {
+			out = append(out, Xfrm{Ops: ops})
+		}
+	}
+	out = append(out, note(Info, "home address", "home", home.String(), "agent", b.HomeAgent.String()))
+	added.Machine.Learn(b.Scout)
+	n.restore(added, b.records)
+	return out
+}
