@@ -25,6 +25,8 @@ type Options struct {
 	MN    func(n int, c *mn.Config)
 	HA    func(*ha.Config)
 	Conn  func(*ike.Conn)
+	// Ask: the nodes get their home addresses from the agent.
+	Ask bool
 }
 
 // Addresses of the home link, and IKE's port.
@@ -134,15 +136,28 @@ func (w *World) addNode(i int, o Options) {
 	}
 	h.keys = keyring("ha")
 	h.build = func(h *Host) {
-		m, err := mn.New(mc, h.FW.Caps(), h.source())
-		if err != nil {
-			panic(fmt.Errorf("%w: %w", errBuild, err))
-		}
-		h.MN, h.IKE = m, ike.New(ikeConfig(conn), h.source())
-		h.Node = couple.New(couple.Config{IKE: h.IKE, Port: ikePort, ReplayWindow: window,
-			MNs: []couple.MN{{Machine: m, Home: h.Home, HomeAgent: Agent, Conn: "ha", Children: []mn.Child{
+		h.IKE = ike.New(ikeConfig(conn), h.source())
+		cc := couple.Config{IKE: h.IKE, Port: ikePort, ReplayWindow: window}
+		machine := func(home netip.Prefix) (couple.MN, error) {
+			c := mc
+			c.Home, h.Home = home, home.Addr()
+			m, err := mn.New(c, h.FW.Caps(), h.source())
+			h.MN = m
+			return couple.MN{Machine: m, Home: h.Home, HomeAgent: Agent, Conn: "ha", Children: []mn.Child{
 				{Kind: mn.ChildMH, ReqID: ids.MH, Mode: xfrm.Transport},
-				{Kind: mn.ChildPayload, ReqID: ids.Payload, Mode: xfrm.Tunnel}}}}})
+				{Kind: mn.ChildPayload, ReqID: ids.Payload, Mode: xfrm.Tunnel}}}, err
+		}
+		if o.Ask {
+			h.MN, h.Home = nil, netip.Addr{}
+			cc.Boot = &couple.Boot{HomeAgent: Agent, Conn: "ha", ReqID: ids.MH, Scout: mn.NewScout(mc), Build: machine}
+		} else {
+			m, err := machine(mc.Home)
+			if err != nil {
+				panic(fmt.Errorf("%w: %w", errBuild, err))
+			}
+			cc.MNs = []couple.MN{m}
+		}
+		h.Node = couple.New(cc)
 	}
 }
 

@@ -146,9 +146,6 @@ func (n *Node) stopBoot(silent bool) {
 }
 
 func (b *boot) deadline() time.Time {
-	if !b.begun || b.done {
-		return time.Time{}
-	}
 	d := earlier(b.Scout.Deadline(), b.closeBy)
 	if b.req == 0 && b.sa == 0 && b.careOf.IsValid() {
 		d = earlier(d, b.retryAt)
@@ -156,7 +153,7 @@ func (b *boot) deadline() time.Time {
 	return d
 }
 
-// asks tells whether an IKE SA is that of the search.
+// bootSA tells whether an IKE SA is that of the search.
 func (n *Node) bootSA(id ike.SAID) bool { return n.boot != nil && id != 0 && n.boot.sa == id }
 
 // bootUp takes the answer of the home agent; it counts when the child is agreed upon as well.

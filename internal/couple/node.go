@@ -27,7 +27,7 @@ type Config struct {
 	// Boot is a mobile node whose home address is not known yet; nil: none.
 	Boot *Boot
 	HA   *HA
-	IKE *ike.Machine
+	IKE  *ike.Machine
 	// Port is IKE's UDP port, ours and the peers'.
 	Port uint16
 	// ReplayWindow of every SA, in packets.
