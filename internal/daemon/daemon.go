@@ -7,9 +7,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/netip"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -84,7 +86,12 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 // open takes everything that the daemon needs of the host, the ledger first: a
 // second daemon must not get further.
 func (d *daemon) open() (rec ledger.Recovered, err error) {
-	if d.journal, rec, err = openJournal(d.cfg.Daemon.StateDir, d.log); err != nil {
+	d.journal, rec, err = openJournal(d.cfg.Daemon.StateDir, d.log)
+	if errors.Is(err, fs.ErrPermission) {
+		return rec, fmt.Errorf("not permitted: mip6d runs as root, or with CAP_NET_ADMIN, CAP_NET_RAW, "+
+			"CAP_NET_BIND_SERVICE and a state_dir of its own (%w)", err)
+	}
+	if err != nil {
 		return rec, err
 	}
 	if d.keylog, err = openKeyLog(d.cfg.Daemon.IKEKeyLog, d.cfg.Daemon.ESPKeyLog, d.log); err != nil {
@@ -129,8 +136,8 @@ func (d *daemon) openBackend(rec ledger.Recovered) (err error) {
 		return err
 	}
 	caps := d.backend.Caps()
-	if !caps.ESP6 || !caps.MIP6 || !caps.Migrate {
-		return fmt.Errorf("the kernel lacks what Mobile IPv6 needs: %s (mip6ctl doctor says what to do)", missing(caps))
+	if lack := missing(caps); lack != "" {
+		return fmt.Errorf("the kernel lacks what Mobile IPv6 needs: %s (mip6ctl doctor says what to do)", lack)
 	}
 	d.log.Info("data plane", "name", caps.Name, "why", "the kernel has ESP, Mobile IPv6 headers and MIGRATE",
 		"migrate_state", caps.MigrateState, "inbound_types", caps.InboundTypes)
@@ -165,15 +172,18 @@ func (d *daemon) setThresholds(rec ledger.Recovered) error {
 	return d.backend.SetThresholds(ctx, kernel.Thresholds{Local: hash.Local, Remote: hash.Remote})
 }
 
+// missing names what the main job needs and the kernel does not have.
 func missing(caps xfrm.Caps) string {
-	s := ""
-	for _, m := range caps.Missing {
-		if s != "" {
-			s += ", "
+	var lack []string
+	for _, f := range []struct {
+		name string
+		has  bool
+	}{{"ESP6", caps.ESP6}, {"MIP6", caps.MIP6}, {"Migrate", caps.Migrate}} {
+		if !f.has {
+			lack = append(lack, f.name)
 		}
-		s += m.Feature
 	}
-	return s
+	return strings.Join(lack, ", ")
 }
 
 // serve runs everything under one group until ctx ends and the machines have stopped.
