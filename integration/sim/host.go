@@ -129,6 +129,9 @@ func (h *Host) exec(key netip.Addr, job func()) {
 	h.soon(at.Sub(h.w.Now), job)
 }
 
+// elsewhere is what the agent's machine says when payload SAs are not where its binding is.
+const elsewhere = "payload keys were made for another care-of address"
+
 // carryOut does what the machines want, as the daemon would.
 func (h *Host) carryOut(acts []couple.Action) {
 	for _, a := range acts {
@@ -165,6 +168,9 @@ func (h *Host) carryOut(acts []couple.Action) {
 				h.mnRecs = slices.DeleteFunc(h.mnRecs, func(r mn.Record) bool { return r.Home == a.Key })
 			}
 		case couple.Note:
+			if a.Msg == elsewhere { // the coupling puts them where the binding is
+				h.w.fault("%s: %s %v", h.Name, a.Msg, a.Attrs)
+			}
 			if h.w.Log != nil && (a.Level > couple.Debug || len(a.Attrs) > 0) {
 				h.w.logf("%s: %s %v", h.Name, a.Msg, a.Attrs)
 			}
