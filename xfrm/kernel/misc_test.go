@@ -3,7 +3,6 @@ package kernel
 import (
 	"context"
 	"errors"
-	"net"
 	"net/netip"
 	"os"
 	"strings"
@@ -135,55 +134,6 @@ func TestMissingFeature(t *testing.T) {
 	fe := new(xfrm.FeatureError)
 	if !errors.As(err, &fe) || fe.Feature != want && fe.Feature != "ESP6" || !errors.Is(err, xfrm.ErrUnsupported) {
 		t.Errorf("%v", err)
-	}
-}
-
-// TestBypass: a socket of either family is exempt, and a dump does not show its policies.
-func TestBypass(t *testing.T) {
-	ns := newNetns(t)
-	b := ns.mustBackend(Options{})
-	block := xfrm.Policy{Dir: xfrm.Out, Block: true}
-	if err := b.Apply(context.Background(), []xfrm.Op{xfrm.PutPolicy{Policy: block}})[0]; err != nil {
-		t.Fatal(err)
-	}
-	to := net.UDPAddrFromAddrPort(netip.MustParseAddrPort("[::1]:9"))
-	socket := func() (c *net.UDPConn) {
-		ns.do(func() { c, _ = net.ListenUDP("udp6", nil) })
-		if c == nil {
-			t.Fatal("no socket")
-		}
-		t.Cleanup(func() { c.Close() })
-		return c
-	}
-	if _, err := socket().WriteTo([]byte("x"), to); err == nil {
-		t.Error("the blocking policy does not block")
-	}
-	c := socket()
-	raw, err := c.SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw.Control(func(fd uintptr) { err = Bypass(int(fd)) })
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.WriteTo([]byte("x"), to); err != nil {
-		t.Errorf("blocked in spite of the bypass: %v", err)
-	}
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(fd)
-	if err := Bypass(fd); err != nil {
-		t.Errorf("IPv4: %v", err)
-	}
-	n := 0
-	if err := b.Dump(context.Background(), xfrm.Filter{Policies: true}, func(xfrm.Object) error { n++; return nil }); err != nil || n != 1 {
-		t.Errorf("%d policies, %v", n, err)
-	}
-	if err := Bypass(-1); !errors.Is(err, unix.EBADF) {
-		t.Errorf("no socket: %v", err)
 	}
 }
 
