@@ -4,8 +4,8 @@
 //	testreport unit|test|check
 //
 // unit: go test of every package. test: also the packages with tests for a real
-// kernel, in user-mode Linux, and the quick story. check: the same on kernel 6.12,
-// and the whole story. A line a package tells the progress, failures are shown in
+// kernel, in user-mode Linux, and the quick story. check: the same on kernel 6.12, many
+// seeds of the simulator, and the whole story. A line a package tells the progress, failures are shown in
 // full, skipped tests with their reason. The last line is "N passed, N failed, N
 // skipped", alone; a test that one stage skips and another runs counts as run.
 // The exit status is 0 only if nothing failed.
@@ -78,7 +78,9 @@ func stagesOf(mode string) ([]stage, error) {
 	}
 	stages = append(stages, onKernel("uml", 10*time.Minute), story("quick story", "out/test", "-quick"))
 	if mode == "check" {
-		stages = append(stages, onKernel("6.12", time.Hour), story("story", "out/check"),
+		soak := stage{name: "simulator, many seeds", timeout: 20 * time.Minute, env: []string{"MIP6_SIM_SEEDS=2000"},
+			argv: []string{"go", "test", "-json", "-count=1", "-timeout", "20m", "-run", "Soak", "./integration/sim"}}
+		stages = append(stages, soak, onKernel("6.12", time.Hour), story("story", "out/check"),
 			story("story on kernel 6.12", "out/check-6.12", "-quick", "-kernel", "6.12"))
 	}
 	return stages, nil
