@@ -24,8 +24,9 @@ type Options struct {
 	Ports []uint16
 }
 
-// Ports are those of IKE (RFC 7296 §2).
-var Ports = []uint16{500, 4500}
+// Ports are those that mip6d listens on unless configured otherwise: IKE's (RFC 7296
+// §2). That of NAT traversal, 4500, is not among them: nothing here uses it yet.
+var Ports = []uint16{500}
 
 // protoMH is the Mobility Header (RFC 6275 §6.1.1).
 const protoMH = 135

@@ -45,14 +45,3 @@ func compare(now []kernel.Counter, before []control.XfrmCounter) []control.XfrmC
 	}
 	return out
 }
-
-// NonZero leaves out what never happened.
-func NonZero(all []control.XfrmCounter) []control.XfrmCounter {
-	var out []control.XfrmCounter
-	for _, c := range all {
-		if c.Value > 0 {
-			out = append(out, c)
-		}
-	}
-	return out
-}
