@@ -136,8 +136,16 @@ func TestIKEBypass(t *testing.T) {
 		if err := unix.Sendto(fd, []byte("bypassed"), 0, sa); err != nil {
 			t.Errorf("a bypassed socket: %v", err)
 		}
-		if err := sockbypass.Set(fd, unix.AF_INET); err == nil {
-			t.Log("the kernel takes an IPv4 bypass for an IPv6 socket")
+		v4, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(v4)
+		if err := sockbypass.Set(v4, unix.AF_INET); err != nil {
+			t.Errorf("bypass of an IPv4 socket: %v", err)
+		}
+		if err := sockbypass.Set(-1, unix.AF_INET6); !errors.Is(err, unix.EBADF) {
+			t.Errorf("no socket: %v", err)
 		}
 	})
 }
