@@ -62,7 +62,7 @@ func (b *Backend) probeWith(s *socket) error {
 		newMessage(msgMigrateState, 0, 512),
 	})
 	if errors.Is(a[0].err, xfrm.ErrPermission) {
-		return explain(a[0].err, "", "look what the kernel can do")
+		return fmt.Errorf("%w: %w", xfrm.ErrPermission, explain(a[0].err, "", "look what the kernel can do"))
 	}
 	b.lack("ESP6", &b.caps.ESP6, a[0].err)
 	b.lack("AH6", &b.caps.AH6, a[2].err)
