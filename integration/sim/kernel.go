@@ -142,7 +142,7 @@ func (h *Host) doHost(op host.Op) error {
 		if i := h.byIndex(op.Route.IfIndex); i.link == nil && i.name != "lo" {
 			return fmt.Errorf("sim: network is down")
 		}
-		h.doHost(host.DelRoute{Route: op.Route})
+		h.doHost(host.DelRoute(op))
 		h.routes = append(h.routes, op.Route)
 	case host.DelRoute:
 		h.routes = slices.DeleteFunc(h.routes, func(r host.Route) bool { return r.Table == op.Route.Table && r.Dst == op.Route.Dst })
