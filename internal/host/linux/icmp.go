@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"net/netip"
-	"os"
 	"time"
 
 	"github.com/mip6/mip6/internal/host"
@@ -70,36 +69,25 @@ func readICMP(p packet) icmpPacket {
 
 // watchICMP tells of router advertisements and ICMPv6 errors.
 func (h *Host) watchICMP(emit func(host.Event)) error {
-	buf, oob := make([]byte, 1<<16), make([]byte, 256)
-	for {
-		p, err := h.icmp.receive(buf, oob)
-		switch {
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			return nil
-		case err != nil && transient(err):
-			continue
-		case err != nil:
-			return err
-		}
+	return h.icmp.each(make([]byte, 1<<16), make([]byte, 256), func(p packet) {
 		m := readICMP(p)
 		if len(m.data) == 0 {
-			continue
+			return
 		}
 		if mobility.ICMPType(m.data[0]) == mobility.ICMPRouterAdv {
-			r, ok := readRouter(m)
-			if !ok {
+			if r, ok := readRouter(m); ok {
+				emit(host.RouterSeen{Router: r})
+			} else {
 				h.stats.BadAdverts.Add(1)
-				continue
 			}
-			emit(host.RouterSeen{Router: r})
-			continue
+			return
 		}
 		if e, ok := readError(m); ok {
 			emit(e)
 		} else {
 			h.stats.OtherErrors.Add(1)
 		}
-	}
+	})
 }
 
 // readRouter validates and reads a router advertisement (RFC 4861 §6.1.2: hop

@@ -2,10 +2,8 @@ package linux
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 
 	"github.com/mip6/mip6/internal/host"
 	"github.com/mip6/mip6/mobility"
@@ -36,25 +34,15 @@ func openMH() (*socket, error) {
 // watchMH tells of Mobility Headers.
 func (h *Host) watchMH(emit func(host.Event)) error {
 	// An extension header has at most 2048 octets; there may be a few of them.
-	buf, oob := make([]byte, 1<<16), make([]byte, 8<<10)
-	for {
-		p, err := h.mh.receive(buf, oob)
-		switch {
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			return nil
-		case err != nil && transient(err):
-			continue
-		case err != nil:
-			return err
-		}
+	return h.mh.each(make([]byte, 1<<16), make([]byte, 8<<10), func(p packet) {
 		m, ok := readMH(p)
 		if !ok {
 			h.stats.BadMH.Add(1)
-			continue
+			return
 		}
 		m.Data = bytes.Clone(m.Data)
 		emit(host.MHReceived{MH: m})
-	}
+	})
 }
 
 // readMH reads a message and where it came from. The source that a raw socket

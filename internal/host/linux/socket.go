@@ -102,6 +102,22 @@ func (s *socket) receive(buf, oob []byte) (packet, error) {
 	return packet{data: buf[:n], oob: oob[:oobn], flags: flags, from: from}, nil
 }
 
+// each gives every packet to got, until stop; then it returns nil.
+func (s *socket) each(buf, oob []byte, got func(packet)) error {
+	for {
+		p, err := s.receive(buf, oob)
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return nil
+		case err != nil && transient(err):
+			continue
+		case err != nil:
+			return err
+		}
+		got(p)
+	}
+}
+
 // send sends without waiting: EAGAIN is an answer here, as XFRM gives it too.
 func (s *socket) send(data, oob []byte, to unix.Sockaddr) error {
 	return s.control(func(fd int) error {
