@@ -41,7 +41,7 @@ func (s *story) leaks() {
 			}
 		}
 	}
-	detail := fmt.Sprintf("%d ESP packets in %d captures", esp, len(between))
+	detail := fmt.Sprintf("%d ESP packets in %d captures; after home, away begins with the first binding update", esp, len(between))
 	if len(found) > 0 {
 		detail = fmt.Sprintf("%d packets:\n%s", len(found), strings.Join(found[:min(20, len(found))], "\n"))
 	}

@@ -103,13 +103,29 @@ func (s *story) checkAtHome(ctx context.Context, r moved) error {
 func (s *story) leave(ctx context.Context, t *streams) error {
 	to := lab.Foreign1
 	r, err := s.make(ctx, move{kind: "away", name: "away again", from: s.plan.HoA, to: s.plan.SLAAC(to), streams: t, newBound: true,
-		do: func(ctx context.Context) (time.Time, time.Time, error) {
-			defer s.away(true)
-			return s.lab.Move(ctx, to)
-		}})
+		do: s.carrier(to)})
 	if err != nil {
 		return err
 	}
+	// Away begins with the binding update: before it nobody has decided that the node
+	// is away, and the kernel may still look for its old neighbours by itself.
+	bu, err := s.first("mn-eth0", r.window, isBU(s.plan.HoA))
+	if err != nil {
+		return err
+	}
+	early, err := s.seen("links-"+string(to), Window{r.window.From, bu}, func(p lab.Seen) bool { return p.Bare(s.plan.HoA) })
+	if err != nil {
+		return err
+	}
+	payload := 0
+	for _, p := range early {
+		if p.Proto != 58 || p.Type != icmpNS {
+			payload++
+		}
+	}
+	s.check("away again: no payload in the clear before the binding update", !bu.IsZero() && payload == 0,
+		"%d packets of the home address on the new link before it, %d of them neighbour solicitations", len(early), len(early)-payload)
+	s.awayFrom = bu
 	dad, err := s.seen("ha-home0", r.window, func(p lab.Seen) bool { return p.Proto == 58 && p.Type == icmpNS && p.Src == netip.IPv6Unspecified() })
 	if err != nil {
 		return err

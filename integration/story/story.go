@@ -45,6 +45,7 @@ var steps = []step{
 	{"crash", "either daemon killed and started again", (*story).crash},
 	{"home", "home, and away again", (*story).home},
 	{"strangers", "wrong key, home address of somebody else", (*story).strangers},
+	{"keymobility", "a move with an agent that refuses the K bit: new keys", (*story).keyMobility},
 	{"certificates", "ECDSA certificates in place of the key", (*story).certificates},
 	{"stop", "orderly end: the hosts as they were found", (*story).stop},
 }
