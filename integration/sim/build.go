@@ -148,7 +148,7 @@ func (w *World) addNode(i int, o Options) {
 				{Kind: mn.ChildPayload, ReqID: ids.Payload, Mode: xfrm.Tunnel}}}, err
 		}
 		if o.Ask {
-			h.MN, h.Home = nil, netip.Addr{}
+			h.MN = nil
 			cc.Boot = &couple.Boot{HomeAgent: Agent, Conn: "ha", ReqID: ids.MH, Scout: mn.NewScout(mc), Build: machine}
 		} else {
 			m, err := machine(mc.Home)

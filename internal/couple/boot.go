@@ -46,7 +46,6 @@ type boot struct {
 	reason      string // of the last refusal
 	pause       time.Duration
 	retryAt     time.Time
-	closeBy     time.Time // when the Delete of sa is waited for no longer
 }
 
 // BootInfo is what is shown of a node without a home address.
@@ -97,13 +96,9 @@ func (n *Node) followBoot(out []Action) []Action {
 	moved := at != b.careOf
 	b.careOf = at
 	switch {
-	case b.sa != 0: // the answer is there, and only its end is still to come
+	case b.sa != 0: // its child is still to come
 		if moved && at.IsValid() {
 			n.tellIKE(ike.Moved{SA: b.sa, Local: n.port(at)})
-		}
-		if !b.closeBy.IsZero() && !b.closeBy.After(n.now) {
-			b.closeBy = time.Time{}
-			n.tellIKE(ike.Close{SA: b.sa, Silent: true})
 		}
 		return out
 	case moved:
@@ -134,19 +129,19 @@ func (n *Node) cancelBoot() {
 }
 
 // stopBoot ends the search: nothing was put anywhere but an SPI, which goes with the IKE SA.
-func (n *Node) stopBoot(silent bool) {
+func (n *Node) stopBoot() {
 	b := n.boot
 	if b == nil || b.done {
 		return
 	}
 	n.cancelBoot()
 	if b.sa != 0 {
-		n.tellIKE(ike.Close{SA: b.sa, Silent: silent})
+		n.tellIKE(ike.Close{SA: b.sa})
 	}
 }
 
 func (b *boot) deadline() time.Time {
-	d := earlier(b.Scout.Deadline(), b.closeBy)
+	d := b.Scout.Deadline()
 	if b.req == 0 && b.sa == 0 && b.careOf.IsValid() {
 		d = earlier(d, b.retryAt)
 	}
@@ -177,10 +172,6 @@ func (n *Node) bootInstall(a ike.Install, out []Action) []Action {
 	return append(out, Xfrm{Ops: []xfrm.Op{xfrm.DelSA{ID: xfrm.ID{Dst: b.careOf, SPI: xfrm.SPI(a.Child.SPIIn), Proto: xfrm.ESP}}}})
 }
 
-// deleteWait bounds the wait for the answer to the Delete; the next handshake tells the agent by
-// INITIAL_CONTACT.
-const deleteWait = 2 * time.Second
-
 // bootChildUp looks at the address that was given.
 func (n *Node) bootChildUp(c ike.Child, out []Action) []Action {
 	b := n.boot
@@ -191,13 +182,8 @@ func (n *Node) bootChildUp(c ike.Child, out []Action) []Action {
 	if err != nil {
 		return n.bootFailed(err.Error(), out)
 	}
-	n.closeBoot()
+	n.tellIKE(ike.Close{SA: b.sa})
 	return out
-}
-
-func (n *Node) closeBoot() {
-	n.boot.closeBy = n.now.Add(deleteWait)
-	n.tellIKE(ike.Close{SA: n.boot.sa})
 }
 
 var errAssigned = errors.New("the home agent's address is of no use")
@@ -229,7 +215,7 @@ func (n *Node) bootFailed(reason string, out []Action) []Action {
 	b.pause = min(max(2*b.pause, bootPause), bootPauseMax)
 	b.retryAt = n.now.Add(b.pause)
 	if b.sa != 0 {
-		n.closeBoot()
+		n.tellIKE(ike.Close{SA: b.sa})
 	}
 	return append(out, note(Warn, "no home address from the home agent", "agent", b.HomeAgent.String(), "conn", b.Conn,
 		"reason", reason, "again_in", b.pause.String()))
@@ -247,7 +233,7 @@ func bootReason(t message.NotifyType, reason string) string {
 func (n *Node) bootDown(a ike.SADown, out []Action) []Action {
 	b := n.boot
 	home := b.home
-	b.sa, b.closeBy = 0, time.Time{}
+	b.sa = 0
 	delete(n.sas, a.SA)
 	switch {
 	case n.stop.begun:

@@ -181,6 +181,9 @@ func (n *Node) Deadline() time.Time {
 	if n.cfg.HA != nil {
 		d = earlier(d, n.cfg.HA.Machine.Deadline())
 	}
+	if n.bootWants() {
+		d = earlier(d, n.boot.deadline())
+	}
 	return earlier(earlier(d, n.reapAt), earlier(n.stop.deadline, n.quiet.hiddenAt()))
 }
 

@@ -34,7 +34,7 @@ func (n *Node) beginStop() {
 	for i := range n.cfg.MNs {
 		n.tellMN(&n.cfg.MNs[i], mn.Stop{})
 	}
-	n.stopBoot(false)
+	n.stopBoot()
 	n.tellHA(ha.Stop{})
 }
 
@@ -60,7 +60,6 @@ func (n *Node) stopTick(out []Action) []Action {
 		return out
 	}
 	// What the peers have not confirmed is discarded.
-	n.stopBoot(true)
 	for _, h := range n.order {
 		for _, s := range slices.Clone(h.sas) {
 			n.tellIKE(ike.Close{SA: s.id, Silent: true})
