@@ -61,7 +61,11 @@ func (c *cli) statusText(s control.Status) {
 }
 
 func (c *cli) nodeText(n control.Node) {
-	c.section("Mobile node " + n.Home.String())
+	if n.Home.IsValid() {
+		c.section("Mobile node " + n.Home.String())
+	} else {
+		c.section("Mobile node without a home address")
+	}
 	state := n.State
 	if n.Reason != "" {
 		state += ": " + n.Reason
@@ -72,6 +76,12 @@ func (c *cli) nodeText(n control.Node) {
 		careOf += " on " + n.Interface
 	}
 	c.line("%s, home agent %s", careOf, addr(n.HomeAgent))
+	if n.HomeFrom == "agent" {
+		c.line("home address given by the home agent")
+	}
+	if !n.Home.IsValid() {
+		return
+	}
 	c.line("sequence %d, lifetime %s, %s left, refresh %s", n.Sequence, span(n.Lifetime), span(n.Remaining), c.in(n.RefreshAt))
 	last := fmt.Sprintf("last acknowledgement: status %d", n.LastStatus)
 	if n.StatusText != "" {

@@ -77,10 +77,12 @@ const (
 // MN is [mn]: this host is a mobile node.
 type MN struct {
 	HomeAddress netip.Prefix // the address itself with the length of its home prefix
-	HomeAgent   netip.Addr
-	Peer        string   // name of the [[peer]] that is the home agent
-	Interfaces  []string // best first; empty: any but loopback
-	Lifetime    time.Duration
+	// HomeFromAgent: the home agent gives the address, and HomeAddress is zero (RFC 4877 §9).
+	HomeFromAgent bool
+	HomeAgent     netip.Addr
+	Peer          string   // name of the [[peer]] that is the home agent
+	Interfaces    []string // best first; empty: any but loopback
+	Lifetime      time.Duration
 	// KeyMobility is the K bit: IKE follows the node without a message.
 	KeyMobility bool
 	DAD         DAD

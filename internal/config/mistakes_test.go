@@ -55,6 +55,17 @@ func TestMistakes(t *testing.T) {
 			`4: peer: expected tables [[peer]], each with two brackets, found a table`}},
 		{"no host address", goodMN, `"2001:db8:1::10/64"`, `"2001:db8:1::10"`, []string{
 			`2: mn.home_address: expected an IPv6 address with the length of its prefix`}},
+		{"home address from the agent", goodMN, `"2001:db8:1::10/64"`, `"agent"`, nil},
+		{"agent misspelt", goodMN, `"2001:db8:1::10/64"`, `"agnet"`, []string{
+			`2: mn.home_address: expected an IPv6 address with the length of its prefix such as "2001:db8:1::10/64", or "agent", found "agnet"; did you mean "agent"?`}},
+		{"another word", goodMN, `"2001:db8:1::10/64"`, `"pool"`, []string{
+			`2: mn.home_address: expected an IPv6 address with the length of its prefix such as "2001:db8:1::10/64", or "agent", found "pool"`}},
+		{"no home address", goodMN, "home_address = \"2001:db8:1::10/64\"\n", "", []string{`1: mn.home_address: missing`}},
+		{"home address as a number", goodMN, `"2001:db8:1::10/64"`, `64`, []string{
+			`2: mn.home_address: expected a text in quotes, or "agent", found the number 64`}},
+		{"agent's address from the agent", goodMN, `"2001:db8:1::1"`, `"agent"`, []string{`3: mn.home_agent: expected a global unicast IPv6`}},
+		{"from the agent of a template", strings.Replace(goodMN, `"2001:db8:1::10/64"`, `"agent"`, 1), `remote_id = "ha.example.org"`, `remote_id = "*"`, []string{
+			`1: mn.peer: expected a [[peer]] whose remote_id is the home agent's`, `9: peer[1].psk: one key for all`}},
 		{"IPv4", goodMN, `"2001:db8:1::1"`, `"192.0.2.1"`, []string{`3: mn.home_agent: expected a global unicast IPv6`}},
 		{"mapped", goodMN, `"2001:db8:1::1"`, `"::ffff:192.0.2.1"`, []string{`3: mn.home_agent: expected a global unicast IPv6`}},
 		{"link-local", goodMN, `"2001:db8:1::1"`, `"fe80::1"`, []string{`3: mn.home_agent: expected a global unicast IPv6`}},

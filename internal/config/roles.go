@@ -17,7 +17,7 @@ func (ld *loader) mn(root *table, c *Config) {
 	defer t.finish()
 	m := defaultMN()
 	t.need("home_address", "home_agent")
-	t.prefix("home_address", true, &m.HomeAddress)
+	t.homeAddress("home_address", &m)
 	t.addr("home_agent", &m.HomeAgent)
 	t.str("peer", &m.Peer)
 	t.list("interfaces", func(s string) string {
@@ -51,6 +51,21 @@ func (ld *loader) mn(root *table, c *Config) {
 		tt.duration("grace", 0, time.Minute, &m.Timers.Grace)
 	}
 	c.MN = &m
+}
+
+// fromAgent in place of a home address: the home agent gives one.
+const fromAgent = "agent"
+
+// homeAddress reads an address with the length of its prefix, or "agent".
+func (t *table) homeAddress(key string, m *MN) {
+	if s, _ := t.raw[key].(string); s == fromAgent {
+		t.get(key)
+		m.HomeFromAgent = true
+		return
+	}
+	t.orWord = fromAgent
+	t.prefix(key, true, &m.HomeAddress)
+	t.orWord = ""
 }
 
 // ha reads [ha].

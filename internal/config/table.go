@@ -15,6 +15,8 @@ type table struct {
 	path  string
 	raw   map[string]any
 	known []string
+	// orWord may stand in place of the value that is being read, for messages.
+	orWord string
 }
 
 // has says whether the file has the key.
@@ -41,6 +43,13 @@ func (t *table) fail(key, format string, args ...any) {
 }
 
 func (t *table) wrong(key, expected string, found any) {
+	if t.orWord != "" {
+		expected += fmt.Sprintf(", or %q", t.orWord)
+		if s, ok := found.(string); ok && nearest(s, []string{t.orWord}) != "" {
+			t.fail(key, "expected %s, found %s; did you mean %q?", expected, describe(found), t.orWord)
+			return
+		}
+	}
 	t.fail(key, "expected %s, found %s", expected, describe(found))
 }
 

@@ -113,7 +113,8 @@ type Usage struct {
 
 // Node is a mobile node of this host.
 type Node struct {
-	Home        netip.Prefix `json:"home"`
+	Home        netip.Prefix `json:"home"`      // zero while the agent has given none
+	HomeFrom    string       `json:"home_from"` // "configuration" or "agent"
 	HomeAgent   netip.Addr   `json:"home_agent"`
 	State       string       `json:"state"` // "registered", "registering", "at home", "no care-of address", ...
 	Reason      string       `json:"reason,omitempty"`

@@ -24,6 +24,7 @@ type machines struct {
 	node *couple.Node
 	ike  *ike.Machine
 	mns  []*mn.Machine
+	home netip.Prefix // of the mobile node; zero: not known yet
 	ha   *ha.Machine
 	keys *pki.Keyring
 }
@@ -37,12 +38,9 @@ func build(cfg *config.Config, caps xfrm.Caps, now time.Time) (*machines, error)
 	ms := &machines{keys: keys, ike: ike.New(ikeConfig(cfg, keys), rand.Reader)}
 	cc := couple.Config{IKE: ms.ike, Port: cfg.IKE.Port, ReplayWindow: cfg.IKE.ReplayWindow}
 	if cfg.MN != nil {
-		m, err := mnMachine(cfg.MN, caps)
-		if err != nil {
+		if err := ms.addMN(&cc, cfg.MN, caps); err != nil {
 			return nil, err
 		}
-		ms.mns = append(ms.mns, m.Machine)
-		cc.MNs = append(cc.MNs, m)
 	}
 	if cfg.HA != nil {
 		if cc.HA, err = haMachine(cfg, caps, now); err != nil {
@@ -54,26 +52,51 @@ func build(cfg *config.Config, caps xfrm.Caps, now time.Time) (*machines, error)
 	return ms, nil
 }
 
-// mnMachine makes the machine of the mobile node's home address.
-func mnMachine(c *config.MN, caps xfrm.Caps) (couple.MN, error) {
-	ids := protect.ReqIDsFor(protect.Node, 0)
-	mc := mn.Config{
-		Home: c.HomeAddress, HomeAgent: c.HomeAgent, Interfaces: c.Interfaces,
-		Lifetime: c.Lifetime, NoKeyMobility: !c.KeyMobility, ReqIDs: ids,
+// addMN makes the machine of the mobile node, now or when the home agent has given the
+// home address.
+func (ms *machines) addMN(cc *couple.Config, c *config.MN, caps xfrm.Caps) error {
+	mc := mnConfig(c)
+	machine := func(home netip.Prefix) (couple.MN, error) { // on the loop's goroutine, or before it runs
+		mc := mc
+		mc.Home = home
+		m, err := mnMachine(mc, c.Peer, caps)
+		if err == nil {
+			ms.home, ms.mns = home, append(ms.mns, m.Machine)
+		}
+		return m, err
+	}
+	if c.HomeFromAgent {
+		cc.Boot = &couple.Boot{HomeAgent: c.HomeAgent, Conn: c.Peer, ReqID: mc.ReqIDs.MH, Scout: mn.NewScout(mc), Build: machine}
+		return nil
+	}
+	m, err := machine(c.HomeAddress)
+	cc.MNs = append(cc.MNs, m)
+	return err
+}
+
+// mnConfig is the configuration of the machine, the home address apart.
+func mnConfig(c *config.MN) mn.Config {
+	return mn.Config{
+		HomeAgent: c.HomeAgent, Interfaces: c.Interfaces,
+		Lifetime: c.Lifetime, NoKeyMobility: !c.KeyMobility, ReqIDs: protect.ReqIDsFor(protect.Node, 0),
 		Table: c.Table, RulePriority: c.Priority, DAD: dadMode(c.DAD),
 		InitialBindackFirstReg: c.Timers.FirstBindAck, InitialBindack: c.Timers.BindAck,
 		MaxBindack: c.Timers.MaxBindAck, Grace: c.Timers.Grace,
 	}
+}
+
+// mnMachine makes the machine of a home address.
+func mnMachine(mc mn.Config, conn string, caps xfrm.Caps) (couple.MN, error) {
 	m, err := mn.New(mc, caps, rand.Reader)
 	if err != nil {
 		return couple.MN{}, err
 	}
 	return couple.MN{
 		Machine: m,
-		Home:    c.HomeAddress.Addr(), HomeAgent: c.HomeAgent, Conn: c.Peer,
+		Home:    mc.Home.Addr(), HomeAgent: mc.HomeAgent, Conn: conn,
 		Children: []mn.Child{
-			{Kind: mn.ChildMH, ReqID: ids.MH, Mode: xfrm.Transport},
-			{Kind: mn.ChildPayload, ReqID: ids.Payload, Mode: xfrm.Tunnel},
+			{Kind: mn.ChildMH, ReqID: mc.ReqIDs.MH, Mode: xfrm.Transport},
+			{Kind: mn.ChildPayload, ReqID: mc.ReqIDs.Payload, Mode: xfrm.Tunnel},
 		},
 	}, nil
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/mip6/mip6/ike"
 	"github.com/mip6/mip6/internal/config"
 	"github.com/mip6/mip6/internal/control"
+	"github.com/mip6/mip6/internal/couple"
 	"github.com/mip6/mip6/internal/doctor"
 	"github.com/mip6/mip6/mn"
 	"github.com/mip6/mip6/xfrm"
@@ -33,6 +34,8 @@ type view struct {
 	sas   []ike.SAInfo
 	ike   ike.Stats
 	nodes []mn.Info
+	home  netip.Prefix
+	boot  couple.BootInfo
 	agent ha.Summary
 	ha    ha.Stats
 }
@@ -45,6 +48,7 @@ func (h *handler) look(ctx context.Context) (view, error) {
 		for _, m := range d.mns {
 			v.nodes = append(v.nodes, m.Info())
 		}
+		v.home, v.boot = d.home, d.node.Boot()
 		if d.ha != nil {
 			v.agent, v.ha = d.ha.Summary(), d.ha.Stats()
 		}
@@ -77,13 +81,16 @@ func (h *handler) Status(ctx context.Context) (control.Status, error) {
 		s.DataPlane.Missing = append(s.DataPlane.Missing, m.Feature)
 	}
 	for _, p := range d.cfg.Peers {
-		s.Conns = append(s.Conns, connOf(d.cfg, p))
+		s.Conns = append(s.Conns, connOf(d.cfg, p, v.home))
 	}
 	for _, sa := range v.sas[:min(len(v.sas), maxShown)] {
 		s.IKE = append(s.IKE, ikeSAOf(sa, use))
 	}
 	for _, n := range v.nodes {
-		s.Nodes = append(s.Nodes, nodeOf(d.cfg.MN, n))
+		s.Nodes = append(s.Nodes, nodeOf(d.cfg.MN, v.home, n))
+	}
+	if v.boot.Active {
+		s.Nodes = append(s.Nodes, askingNode(d.cfg.MN, v.boot))
 	}
 	if d.cfg.HA != nil {
 		s.Agent = agentOf(d.cfg.HA, v.agent)
@@ -129,7 +136,7 @@ func usageOf(sa xfrm.SA) control.Usage {
 		Replays: sa.Stats.ReplayDrops, BadICV: sa.Stats.IntegrityFailures}
 }
 
-func connOf(cfg *config.Config, p config.Peer) control.Conn {
+func connOf(cfg *config.Config, p config.Peer, node netip.Prefix) control.Conn {
 	c := control.Conn{Name: p.Name, LocalID: p.LocalID.String(), LocalAuth: p.LocalAuth.String(), PeerAuth: p.RemoteAuth.String(), CAs: p.CA}
 	for _, id := range p.RemoteID {
 		c.RemoteIDs = append(c.RemoteIDs, id.String())
@@ -143,8 +150,8 @@ func connOf(cfg *config.Config, p config.Peer) control.Conn {
 	for _, o := range p.ESPProposals {
 		c.ESP = append(c.ESP, o.String())
 	}
-	if cfg.MN != nil && cfg.MN.Peer == p.Name {
-		home := cfg.MN.HomeAddress.Addr()
+	if cfg.MN != nil && cfg.MN.Peer == p.Name && node.IsValid() {
+		home := node.Addr()
 		c.Children = []string{
 			fmt.Sprintf("mh: %v/128[135] === %v/128[135]", home, cfg.MN.HomeAgent),
 			fmt.Sprintf("payload: %v/128 === ::/0", home)}
@@ -192,8 +199,26 @@ func oneAddr(c ike.Child) netip.Addr {
 	return netip.Addr{}
 }
 
-func nodeOf(c *config.MN, i mn.Info) control.Node {
-	n := control.Node{Home: c.HomeAddress, HomeAgent: i.HomeAgent, State: i.State.String(), CareOf: i.CareOf,
+// homeFrom says where the home address comes from.
+func homeFrom(c *config.MN) string {
+	if c.HomeFromAgent {
+		return "agent"
+	}
+	return "configuration"
+}
+
+// askingNode is the node while it has no home address.
+func askingNode(c *config.MN, b couple.BootInfo) control.Node {
+	n := control.Node{HomeFrom: homeFrom(c), HomeAgent: c.HomeAgent, State: "asking for a home address", Reason: b.Reason,
+		CareOf: b.CareOf, LastStatus: -1, DAD: string(c.DAD), Lifetime: control.Duration(c.Lifetime)}
+	if !b.CareOf.IsValid() {
+		n.State = "no care-of address"
+	}
+	return n
+}
+
+func nodeOf(c *config.MN, home netip.Prefix, i mn.Info) control.Node {
+	n := control.Node{Home: home, HomeFrom: homeFrom(c), HomeAgent: i.HomeAgent, State: i.State.String(), CareOf: i.CareOf,
 		Interface: i.Interface, Sequence: i.Seq, RefreshAt: i.RefreshAt, LastStatus: i.Status, StatusText: i.StatusText,
 		KeyMobility: i.KeyMobility, DAD: string(c.DAD), Moves: int(i.Moves), Lifetime: control.Duration(c.Lifetime)}
 	if !i.Expires.IsZero() {
