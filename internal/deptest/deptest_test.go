@@ -50,7 +50,7 @@ func sources(t *testing.T) ([]source, *token.FileSet) {
 		}
 		base := d.Name()
 		if d.IsDir() {
-			if name != root && (strings.HasPrefix(base, ".") || base == "testdata" || base == "out" || base == "bin") {
+			if name != root && (strings.HasPrefix(base, ".") || base == "testdata" || base == "vendor" || base == "out" || base == "bin") {
 				return filepath.SkipDir
 			}
 			return nil
