@@ -207,6 +207,9 @@ func (m *Machine) establish(s *sa, req uint64, cfg []message.Attribute) {
 	m.peers[k] = append(m.peers[k], s.id)
 	m.stats.Handshakes++
 	m.stats.Established++
+	if list := m.peers[k]; len(list) > maxSAs {
+		m.end(m.sas[list[0]], ReasonReplaced, false)
+	}
 	m.emit(SAUp{
 		SA: s.id, Req: req, Conn: s.conn.Name, Peer: s.peer, Local: s.local, Remote: s.remote,
 		Initiator: s.initiator, SPIi: s.spiI, SPIr: s.spiR, Suite: s.suite, CFGReply: cfg, NATDetected: s.natDetected,

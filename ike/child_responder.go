@@ -29,6 +29,10 @@ func (m *Machine) createRequest(s *sa) {
 	}
 	n := p.Notify(message.RekeySA)
 	if n == nil {
+		if len(s.children) >= maxChildren {
+			m.refuseChild(s, noAdditional, "the peer has too many children") // §1.3
+			return
+		}
 		m.considerChild(s, s.conn.ESP)
 		return
 	}

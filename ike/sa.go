@@ -27,6 +27,13 @@ func (s state) String() string {
 	return [...]string{"connecting", "half-open", "connecting", "established", "rekeyed", "closing", "gone"}[s]
 }
 
+// What one peer may have of us: children of an IKE SA, and IKE SAs, of which the oldest go.
+// A mobile node has two children and, when both ends begin at once, two IKE SAs.
+const (
+	maxChildren = 32
+	maxSAs      = 16
+)
+
 // goneTime is how long a dead IKE SA repeats its last answer.
 const goneTime = 15 * time.Second
 
