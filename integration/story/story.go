@@ -47,6 +47,7 @@ var steps = []step{
 	{"strangers", "wrong key, home address of somebody else", (*story).strangers},
 	{"keymobility", "a move with an agent that refuses the K bit: new keys", (*story).keyMobility},
 	{"certificates", "ECDSA certificates in place of the key", (*story).certificates},
+	{"pool", "the home address is given by the agent, from a pool", (*story).pool},
 	{"stop", "orderly end: the hosts as they were found", (*story).stop},
 }
 
