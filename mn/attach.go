@@ -112,6 +112,7 @@ func (m *Machine) goAbroad(now time.Time, want attachment, out []Action) []Actio
 	out = m.hostOps(m.route(m.routing(want), back || s.Reput), true, out)
 	out = m.xfrmOps(m.withReput(ops), out)
 	out = m.hostOps(m.homeAddr(!m.dup(), 0, false), true, out)
+	out = m.hostOps(m.letGo(back), false, out)
 	s.Reput = false
 	if moved {
 		out = m.moveKeys(to.CareOf, out)

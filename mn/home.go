@@ -46,6 +46,7 @@ func (m *Machine) returning(now time.Time, moved, back bool, out []Action) []Act
 	ops := append(m.homeAddr(true, s.Cur.IfIndex, false), m.route(m.routing(s.Cur), back || s.Reput)...)
 	out = m.hostOps(ops, true, out)
 	out = m.xfrmOps(m.withReput(m.plan.Change(from, to, protect.Grace{})), out)
+	out = m.hostOps(m.letGo(back), false, out)
 	s.Reput = false
 	if moved {
 		out = m.moveKeys(m.cfg.Home.Addr(), out)

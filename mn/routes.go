@@ -80,3 +80,12 @@ func (m *Machine) route(want routing, force bool) []host.Op {
 	}
 	return ops
 }
+
+// letGo frees the packets that wait for the router of the link before, after a link came up again.
+// It is for behind the migration: nothing is sent there any more then.
+func (m *Machine) letGo(back bool) []host.Op {
+	if !back {
+		return nil
+	}
+	return []host.Op{host.DropUnresolved{IfIndex: m.s.Cur.IfIndex, Keep: m.s.Cur.Router}}
+}

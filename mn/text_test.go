@@ -71,6 +71,8 @@ func hostText(op host.Op) string {
 		return fmt.Sprintf("send NA dev %d target %v override=%v", o.IfIndex, o.Target, o.Override)
 	case host.SendMH:
 		return "send " + mhText(o.MH)
+	case host.DropUnresolved:
+		return fmt.Sprintf("neigh drop unresolved dev %d keep=%v", o.IfIndex, o.Keep)
 	case host.SetSysctl:
 		return fmt.Sprintf("sysctl %s=%s", o.Key, o.Value)
 	}

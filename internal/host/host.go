@@ -167,6 +167,14 @@ type DelProxy struct {
 	Addr    netip.Addr
 }
 
+// DropUnresolved forgets the neighbours on a link whose link-layer address is being asked for,
+// Keep excepted, and the packets that wait for it. After a move they wait for a
+// router of the link before, and TCP repeats nothing that still waits on its own host.
+type DropUnresolved struct {
+	IfIndex int
+	Keep    netip.Addr
+}
+
 // SetSysctl sets one value below /proc/sys, such as "net/ipv6/conf/eth0/accept_dad". The host
 // notes the value found, and restores it at its orderly end.
 type SetSysctl struct{ Key, Value string }
@@ -196,6 +204,7 @@ func (DelRule) op()            {}
 func (PutProxy) op()           {}
 func (DelProxy) op()           {}
 func (SetSysctl) op()          {}
+func (DropUnresolved) op()     {}
 func (SolicitRouter) op()      {}
 func (AdvertiseNeighbour) op() {}
 func (SendMH) op()             {}

@@ -205,6 +205,8 @@ func (h *Host) apply(op host.Op) error {
 		return h.putProxy(o)
 	case host.DelProxy:
 		return h.delProxy(o)
+	case host.DropUnresolved:
+		return h.dropUnresolved(o)
 	case host.SetSysctl:
 		return h.setSysctl(o)
 	case host.SolicitRouter:

@@ -1,0 +1,45 @@
+package linux
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/mip6/mip6/internal/host"
+)
+
+// TestDropUnresolved lets packets wait for two neighbours that do not answer, and
+// drops one of them.
+func TestDropUnresolved(t *testing.T) {
+	a, b := pair(t)
+	up(t, a, b)
+	h, i := a.open(Options{}), a.index("va")
+	a.ip("addr add 2001:db8:99::1/64 dev va nodad")
+	for _, dst := range []string{"2001:db8:99::2", "2001:db8:99::3"} {
+		a.in(func() {
+			c, err := net.Dial("udp6", net.JoinHostPort(dst, "9"))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer c.Close()
+			if _, err := c.Write([]byte("waits")); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	before := a.ip("neigh show dev va")
+	if strings.Count(before, "INCOMPLETE") != 2 {
+		t.Fatalf("the neighbours are not being asked for:\n%s", before)
+	}
+	op := host.DropUnresolved{IfIndex: i, Keep: netip.MustParseAddr("2001:db8:99::3")}
+	if err := h.Apply(context.Background(), []host.Op{op})[0]; err != nil {
+		t.Fatal(err)
+	}
+	after := a.ip("neigh show dev va")
+	if strings.Contains(after, "2001:db8:99::2 INCOMPLETE") || !strings.Contains(after, "2001:db8:99::3") {
+		t.Errorf("afterwards:\n%s", after)
+	}
+}
