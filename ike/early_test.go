@@ -122,11 +122,12 @@ func TestEarlySuccessResponses(t *testing.T) {
 			mn.step(Datagram{Local: ap(coa1), Remote: ap(haA), Data: peer.seal(x, id, response, ps)})
 		}
 		step(message.CreateChildSA, 0, false, []message.Body{espSA(9, 9, 9, 9), nonceBody, tsiBody, tsrBody})
+		step(message.Informational, 0, false, []message.Body{message.Delete{Protocol: message.ProtoIKE}.Body()})
 		step(message.Informational, 1, true, nil) // the right ID, another exchange
 		step(message.IKEAuth, 2, true, ps)
 		mn.step(Datagram{Local: ap(coa1), Remote: ap(haA), Data: message.Plain(message.Header{SPIi: s.spiI, SPIr: s.spiR,
 			Exchange: message.IKEAuth, ID: 1, Flags: message.FlagResponse}, ps)}) // unprotected
-		if len(find[Refused](mn)) != 0 || s.req.answered {
+		if len(find[Refused](mn)) != 0 || mn.m.sas[s.id] != s || s.state != stateAuth || s.req.answered {
 			t.Fatalf("%b: what is no answer counts as one", set)
 		}
 		nothing(t, mn)
