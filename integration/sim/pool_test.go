@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mip6/mip6/ha"
+	"github.com/mip6/mip6/xfrm"
 )
 
 var pool = netip.MustParsePrefix("2001:db8:1::4000/116")
@@ -236,4 +238,45 @@ func TestPoolStop(t *testing.T) {
 			}
 		})
 	}
+}
+
+// forgetful crashes the agent, whose host then starts anew: nothing is left.
+func (w *World) forgetful() {
+	agent := w.Agent()
+	agent.Crash()
+	agent.haRecs = nil
+	var ops []xfrm.Op
+	for _, s := range agent.db().SAs {
+		ops = append(ops, xfrm.DelSA{ID: s.ID()})
+	}
+	for _, p := range agent.db().Policies {
+		ops = append(ops, xfrm.DelPolicy{ID: p.ID()})
+	}
+	agent.FW.Apply(context.Background(), ops)
+	agent.routes, agent.rules, agent.proxies = nil, nil, nil
+}
+
+// TestPoolForgotten: an agent that lost its list of who has what gives everybody the same again.
+func TestPoolForgotten(t *testing.T) {
+	w := bound(t, fromPool(35, 6, pool))
+	homes := map[*Host]netip.Addr{}
+	for _, h := range w.Hosts[1:] {
+		homes[h] = h.Home
+	}
+	w.forgetful()
+	w.Run(time.Second)
+	w.Agent().Start()
+	for n := range 6 {
+		h := w.Node(5 - n)
+		w.Attach(h, wlan, link(w, "b")) // so that they notice, the last one first
+		w.Run(10 * time.Second)
+	}
+	for _, h := range w.Hosts[1:] {
+		registered(t, w, h, 5*time.Minute)
+		if h.Home != homes[h] {
+			t.Errorf("%s has %v, had %v", h.Name, h.Home, homes[h])
+		}
+	}
+	w.Run(5 * time.Minute)
+	settled(t, w)
 }

@@ -252,7 +252,7 @@ func (n *Node) addMN(home netip.Prefix, out []Action) []Action {
 	if err != nil {
 		return n.bootFailed(err.Error(), out)
 	}
-	b.done, b.reason = true, ""
+	b.done, b.reason, b.home = true, "", home
 	n.cfg.MNs = append(n.cfg.MNs, m) // there is room: those before stay where they are
 	added := &n.cfg.MNs[len(n.cfg.MNs)-1]
 	n.know(added)
@@ -265,4 +265,14 @@ func (n *Node) addMN(home netip.Prefix, out []Action) []Action {
 	added.Machine.Learn(b.Scout)
 	n.restore(added, b.records)
 	return out
+}
+
+// askAgain is the request for an address that was given before: an agent that has forgotten
+// whose it is gives it again.
+func (n *Node) askAgain(home netip.Addr) []message.Attribute {
+	if n.boot == nil || !n.boot.done || n.boot.home.Addr() != home {
+		return nil
+	}
+	v := home.As16()
+	return []message.Attribute{{Type: message.AttrInternalIP6Address, Value: append(v[:], byte(n.boot.home.Bits()))}}
 }

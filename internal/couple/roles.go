@@ -87,7 +87,7 @@ func (n *Node) keyUp(a mn.KeyUp) {
 		wants = append(wants, h.mn.wantChild(c))
 	}
 	n.initiate(h, ike.Initiate{Conn: h.mn.Conn, Local: n.port(a.CareOf), Remote: n.port(a.HomeAgent),
-		Children: wants, InitialContact: a.InitialContact})
+		Children: wants, InitialContact: a.InitialContact, CFGRequest: n.askAgain(a.Home)})
 }
 
 // keyMoved gives the IKE SAs their new end. One that is only coming about would
