@@ -73,3 +73,8 @@ func (m *Machine) Learn(s *Scout) {
 		m.s.Links[i].Pref = m.cfg.preference(m.s.Links[i].Link.Name)
 	}
 }
+
+// Resume gives a Scout what a Machine that has stopped knew of the links.
+func (s *Scout) Resume(m *Machine) {
+	s.m.s.Links, s.m.s.Order, s.m.s.DoubtUntil = m.s.Links, m.s.Order, m.s.DoubtUntil
+}

@@ -280,3 +280,48 @@ func TestPoolForgotten(t *testing.T) {
 	w.Run(5 * time.Minute)
 	settled(t, w)
 }
+
+// TestPoolTaken: an agent that lost its list gives a home address to another node. The one that
+// had it is refused, and asks for another one.
+func TestPoolTaken(t *testing.T) {
+	w := New(fromPool(36, 3, pool))
+	w.Log = trace(t)
+	w.Start()
+	early, late := w.Hosts[1:3], w.Node(2)
+	for _, h := range early {
+		w.Attach(h, wlan, link(w, "a"))
+		registered(t, w, h, 20*time.Second)
+	}
+	homes := []netip.Addr{early[0].Home, early[1].Home}
+	w.forgetful()
+	for _, h := range early {
+		w.Detach(h, wlan)
+	}
+	w.Agent().Start()
+	w.Attach(late, wlan, link(w, "a"))
+	registered(t, w, late, 20*time.Second)
+	if late.Home != homes[0] {
+		t.Fatalf("the agent gave %v, not %v", late.Home, homes[0])
+	}
+	for _, h := range early {
+		w.Attach(h, wlan, link(w, "b"))
+	}
+	for _, h := range early {
+		registered(t, w, h, 5*time.Minute)
+	}
+	if early[0].Home == homes[0] || early[0].Home == homes[1] || early[1].Home != homes[1] {
+		t.Errorf("home addresses %v and %v, were %v; %v is with %s", early[0].Home, early[1].Home, homes, late.Home, late.Name)
+	}
+	if m := early[0].mnRecs; len(m) != 1 || m[0].Home != early[0].Home {
+		t.Errorf("records %+v", m)
+	}
+	w.Run(5 * time.Minute)
+	settled(t, w)
+	for _, h := range w.Hosts {
+		h.Stop()
+		w.Run(5 * time.Second)
+		if db := h.db(); !h.Stopped || len(db.SAs)+len(db.Policies) != 0 || h.leftOvers() != "" {
+			t.Errorf("%s: stopped %v, left %+v, %s", h.Name, h.Stopped, *db, h.leftOvers())
+		}
+	}
+}

@@ -44,8 +44,12 @@ type boot struct {
 	up          bool       // its child is agreed upon
 	home        netip.Prefix
 	reason      string // of the last refusal
-	pause       time.Duration
-	retryAt     time.Time
+	// refusedSince is when the agent began to refuse the address that it gave, and leaving
+	// that the mobile node stops for it.
+	refusedSince time.Time
+	leaving      bool
+	pause        time.Duration
+	retryAt      time.Time
 }
 
 // BootInfo is what is shown of a node without a home address.

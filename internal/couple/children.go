@@ -9,7 +9,6 @@ import (
 	"github.com/mip6/mip6/ha"
 	"github.com/mip6/mip6/ike"
 	"github.com/mip6/mip6/mn"
-	"github.com/mip6/mip6/mobility/protect"
 	"github.com/mip6/mip6/xfrm"
 )
 
@@ -105,8 +104,8 @@ func (n *Node) stands(h *home, id xfrm.ReqID) (node, agent netip.Addr, ok bool) 
 		if i := h.mn.Machine.Info(); i.CareOf.IsValid() {
 			return i.CareOf, i.HomeAgent, true
 		}
-	} else if i, _ := n.cfg.HA.Machine.Lookup(h.addr); i.Phase == protect.Away {
-		return i.CareOf, i.HomeAgent, true
+	} else if i, _ := n.cfg.HA.Machine.Lookup(h.addr); i.Tunnel.IsValid() {
+		return i.Tunnel, i.HomeAgent, true
 	}
 	ends := func(in bool, src, dst netip.Addr) (netip.Addr, netip.Addr, bool) {
 		if in == (h.mn != nil) {
@@ -298,6 +297,7 @@ func (n *Node) childUp(req uint64, c ike.Child, out []Action) []Action {
 		return out
 	}
 	delete(h.asking, xfrm.ReqID(c.ReqID))
+	n.bootAccepted(h)
 	id := xfrm.ReqID(c.ReqID)
 	if h.mn != nil {
 		n.tellMN(h.mn, mn.ChildUp{Kind: mnKind(c), ReqID: id, InSPI: xfrm.SPI(c.SPIIn),
@@ -447,6 +447,7 @@ func (n *Node) childRefused(a ike.ChildRefused, out []Action) []Action {
 	}
 	clear(s.home.asking)
 	n.keysRefused(s.home, a.Reason)
+	n.bootRefused(s.home, a.ByPeer, a.Notify)
 	return out
 }
 

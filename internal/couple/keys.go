@@ -292,6 +292,7 @@ func (n *Node) refused(a ike.Refused, out []Action) []Action {
 	}
 	h.pending = 0
 	n.keysRefused(h, a.Reason)
+	n.bootRefused(h, a.ByPeer, a.Notify)
 	return out
 }
 

@@ -236,6 +236,8 @@ func (n *Node) pump(out []Action) []Action {
 			out = n.doHA(a.a, out)
 		case ikeAction:
 			out = n.doIKE(a.a, out)
+		case leave:
+			n.tellMN(a.h.mn, mn.Stop{})
 		}
 	}
 	clear(n.queue)

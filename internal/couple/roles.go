@@ -42,7 +42,7 @@ func (n *Node) doMN(a mn.Action, out []Action) []Action {
 	case mn.Changed:
 		return append(out, nodeNote(a))
 	case mn.Stopped:
-		n.roleStopped()
+		return n.left(a.Home, out)
 	}
 	return out
 }

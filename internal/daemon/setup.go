@@ -61,7 +61,7 @@ func (ms *machines) addMN(cc *couple.Config, c *config.MN, caps xfrm.Caps) error
 		mc.Home = home
 		m, err := mnMachine(mc, c.Peer, caps)
 		if err == nil {
-			ms.home, ms.mns = home, append(ms.mns, m.Machine)
+			ms.home, ms.mns = home, []*mn.Machine{m.Machine} // the agent may give another one later
 		}
 		return m, err
 	}

@@ -49,6 +49,9 @@ func (h *handler) look(ctx context.Context) (view, error) {
 			v.nodes = append(v.nodes, m.Info())
 		}
 		v.home, v.boot = d.home, d.node.Boot()
+		if v.boot.Active { // what there is has stopped
+			v.home, v.nodes = netip.Prefix{}, nil
+		}
 		if d.ha != nil {
 			v.agent, v.ha = d.ha.Summary(), d.ha.Stats()
 		}
