@@ -70,6 +70,7 @@ type NodeInfo struct {
 	ReqIDs          protect.ReqIDs
 	Handle          uint64     // of the IKE SA; 0: none
 	KeysAt          netip.Addr // its remote address
+	Tunnel          netip.Addr // where the payload states end; zero: there are none
 	MHIn, PayloadIn xfrm.SPI   // inbound SPIs of the newest children; 0: none
 	Restored        bool       // with keys of before the restart
 }
@@ -102,7 +103,7 @@ func (m *Machine) info(n *node) NodeInfo {
 	r := m.record(n)
 	i := NodeInfo{Home: r.Home, HomeAgent: r.Agent, Identity: r.Identity, State: r.State, CareOf: r.CareOf, Seq: r.Seq,
 		Flags: r.Flags, Lifetime: r.Lifetime, Expires: r.Expires, Assigned: r.Assigned, Phase: r.Phase,
-		ReqIDs: m.reqIDs(n), Handle: n.handle, KeysAt: r.KeysAt, MHIn: n.mh, PayloadIn: n.payload, Restored: n.restored}
+		ReqIDs: m.reqIDs(n), Handle: n.handle, KeysAt: r.KeysAt, Tunnel: n.tunnelEnd(), MHIn: n.mh, PayloadIn: n.payload, Restored: n.restored}
 	if n.work != nil && len(n.work.probes) > 0 {
 		i.State, i.CareOf, i.Seq = Probing, n.work.update.careOf, n.work.update.seq
 	}
