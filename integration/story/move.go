@@ -24,7 +24,10 @@ type move struct {
 	do       func(context.Context) (start, up time.Time, err error)
 	streams  *streams // that must survive, or nil
 	lossless bool     // no packet may be lost
-	newBound bool     // the agent makes a new binding: policies are put, not migrated
+	// then is done when the move is over, before the captures are read: what is to
+	// be stopped by then, because reading takes the processor.
+	then     func(context.Context) error
+	newBound bool // the agent makes a new binding: policies are put, not migrated
 }
 
 // moved is what was measured.
@@ -103,6 +106,11 @@ func (s *story) make(ctx context.Context, m move) (r moved, err error) {
 	r.upEchoes, r.downEchoes = p.stop()
 	if r.after, err = s.keys(ctx); err != nil {
 		return r, err
+	}
+	if m.then != nil {
+		if err = m.then(ctx); err != nil {
+			return r, err
+		}
 	}
 	return r, s.evaluate(ctx, m, &r, survived)
 }

@@ -2,6 +2,7 @@ package story
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -19,7 +20,7 @@ func (s *story) byHand(ctx context.Context) error {
 	b := s.plan.Prefix(link).Addr().As16()
 	b[15] = 0x50
 	fresh := netip.AddrFrom16(b)
-	d, err := s.datagrams(500)
+	d, err := s.datagrams(s.rate())
 	if err != nil {
 		return err
 	}
@@ -29,29 +30,33 @@ func (s *story) byHand(ctx context.Context) error {
 			d.stop()
 		}
 	}()
-	if err := d.sent(ctx, 250, 10*time.Second); err != nil {
+	if err := d.sent(ctx, s.rate()/2, 10*time.Second); err != nil {
 		return err
 	}
 	const name = "address by hand"
+	var deleted time.Time
 	r, err := s.make(ctx, move{kind: "by-hand", name: name, from: old, to: fresh, lossless: true, do: func(context.Context) (time.Time, time.Time, error) {
 		at := time.Now()
 		s.say("mn", "ip addr add %v/128 dev %s", fresh, lab.MNIface)
 		return at, at, s.lab.AddAddr(lab.MN, lab.MNIface, host128(fresh))
+	}, then: func(ctx context.Context) error {
+		s.say("mn", "ip addr del %v/64 dev %s", old, lab.MNIface)
+		deleted = time.Now()
+		if err := s.lab.DelAddr(lab.MN, lab.MNIface, netip.PrefixFrom(old, 64)); err != nil {
+			return err
+		}
+		if err := d.sent(ctx, s.rate(), 15*time.Second); err != nil {
+			return err
+		}
+		stopped = true
+		sentUp, lostUp, sentDown, lostDown := d.stop()
+		s.check(fmt.Sprintf("%s: no datagram lost at %d a second in each direction", name, s.rate()), lostUp+lostDown == 0,
+			"from the node %d of %d, to the node %d of %d", lostUp, sentUp, lostDown, sentDown)
+		return nil
 	}})
 	if err != nil {
 		return err
 	}
-	s.say("mn", "ip addr del %v/64 dev %s", old, lab.MNIface)
-	deleted := time.Now()
-	if err := s.lab.DelAddr(lab.MN, lab.MNIface, netip.PrefixFrom(old, 64)); err != nil {
-		return err
-	}
-	if err := d.sent(ctx, 500, 15*time.Second); err != nil {
-		return err
-	}
-	stopped = true
-	sentUp, lostUp, sentDown, lostDown := d.stop()
-	s.check(name+": no datagram lost at 500 a second in each direction", lostUp+lostDown == 0, "from the node %d of %d, to the node %d of %d", lostUp, sentUp, lostDown, sentDown)
 	k, err := s.keys(ctx)
 	if err != nil {
 		return err

@@ -28,7 +28,7 @@ func (s *story) rekeyChild(ctx context.Context, by *daemon, child, mode string) 
 	if err != nil {
 		return err
 	}
-	d, err := s.datagrams(500)
+	d, err := s.datagrams(s.rate())
 	if err != nil {
 		return err
 	}
@@ -38,7 +38,7 @@ func (s *story) rekeyChild(ctx context.Context, by *daemon, child, mode string) 
 			d.stop()
 		}
 	}()
-	if err := d.sent(ctx, 150, 10*time.Second); err != nil {
+	if err := d.sent(ctx, s.rate()/3, 10*time.Second); err != nil {
 		return err
 	}
 	w := Window{From: time.Now()}
@@ -60,14 +60,14 @@ func (s *story) rekeyChild(ctx context.Context, by *daemon, child, mode string) 
 		}
 		return nil
 	})
-	if serr := d.sent(ctx, 250, 10*time.Second); serr != nil {
+	if serr := d.sent(ctx, s.rate()/2, 10*time.Second); serr != nil {
 		return serr
 	}
 	w.To = time.Now()
 	stopped = true
 	sentUp, lostUp, sentDown, lostDown := d.stop()
 	s.check(name+": new SPIs at both ends, the old ones gone", err == nil, "%s → %s %s", strings.Join(before, ", "), strings.Join(after, ", "), orFine(err, ""))
-	s.check(name+": no datagram lost at 500 a second in each direction", lostUp+lostDown == 0, "from the node %d of %d, to the node %d of %d", lostUp, sentUp, lostDown, sentDown)
+	s.check(fmt.Sprintf("%s: no datagram lost at %d a second in each direction", name, s.rate()), lostUp+lostDown == 0, "from the node %d of %d, to the node %d of %d", lostUp, sentUp, lostDown, sentDown)
 	n, where, err := s.ikeMessages(w)
 	if err != nil {
 		return err

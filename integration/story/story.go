@@ -24,6 +24,7 @@ type Options struct {
 	Bin   string    // folder with mip6d and mip6ctl
 	DAD   lab.DAD   // of the mobile node's kernel; empty: off
 	Steps []string  // names of steps; empty: all
+	Slow  bool      // an emulated processor: less traffic
 	Out   io.Writer // the timeline
 }
 

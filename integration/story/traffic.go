@@ -88,6 +88,14 @@ func (t *streams) progress(ctx context.Context, n int64, limit time.Duration) er
 
 func (t *streams) stop() (up, down lab.StreamReport) { return t.up.Stop(), t.down.Stop() }
 
+// rate is how many datagrams a second are sent in each direction.
+func (s *story) rate() int {
+	if s.o.Slow {
+		return 100
+	}
+	return 500
+}
+
 // datagrams are numbered UDP packets in both directions.
 type datagrams struct{ up, down *lab.Datagrams }
 

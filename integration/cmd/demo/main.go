@@ -27,7 +27,7 @@ import (
 // flags are the command line's.
 type flags struct {
 	kernel, steps, dad, out, bin string
-	quick, inside                bool
+	quick, inside, slow          bool
 	timeout                      time.Duration
 }
 
@@ -41,6 +41,7 @@ func main() {
 	flag.StringVar(&f.bin, "bin", "", "folder with mip6d and mip6ctl (default: that of this program)")
 	flag.DurationVar(&f.timeout, "timeout", 15*time.Minute, "give up after this time")
 	flag.BoolVar(&f.inside, "inside", false, "play right here (what demo runs inside the kernel it boots)")
+	flag.BoolVar(&f.slow, "slow", false, "less traffic (what demo asks for under qemu)")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -102,7 +103,7 @@ func run(ctx context.Context, f flags) (int, error) {
 
 // play plays the story in the kernel that runs this.
 func play(ctx context.Context, f flags) (int, error) {
-	o := story.Options{Dir: f.out, Bin: f.bin, DAD: lab.DAD(f.dad), Out: os.Stdout}
+	o := story.Options{Dir: f.out, Bin: f.bin, DAD: lab.DAD(f.dad), Slow: f.slow, Out: os.Stdout}
 	switch {
 	case f.steps != "":
 		o.Steps = strings.Split(f.steps, ",")
@@ -131,6 +132,9 @@ func boot(ctx context.Context, f flags) (int, error) {
 	}
 	if f.quick {
 		args = append(args, "-quick")
+	}
+	if f.slow || f.kernel == vm.Qemu || f.kernel == vm.Qemu61 {
+		args = append(args, "-slow")
 	}
 	return story.Boot{Kernel: f.kernel, Args: args, Out: f.out, Timeout: f.timeout,
 		Here: func(ctx context.Context) (int, error) { return play(ctx, f) }}.Run(ctx)
