@@ -300,8 +300,7 @@ func (n *Node) childUp(req uint64, c ike.Child, out []Action) []Action {
 	n.bootAccepted(h)
 	id := xfrm.ReqID(c.ReqID)
 	if h.mn != nil {
-		n.tellMN(h.mn, mn.ChildUp{Kind: mnKind(c), ReqID: id, InSPI: xfrm.SPI(c.SPIIn),
-			OutSPI: xfrm.SPI(c.SPIOut), Handle: s.handle, CareOf: n.careOf(h, c)})
+		n.tellMN(h.mn, n.nodeChildUp(s, c))
 	} else {
 		n.tellHA(ha.ChildUp{Home: h.addr, Kind: haKind(c), ReqID: id, InSPI: xfrm.SPI(c.SPIIn),
 			OutSPI: xfrm.SPI(c.SPIOut), Handle: s.handle, CareOf: n.careOf(h, c)})

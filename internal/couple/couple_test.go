@@ -46,6 +46,21 @@ func TestKeyUp(t *testing.T) {
 	}
 }
 
+// TestKeyUpTells: the role forgot the children of an IKE SA that went; those of the one that stands are told.
+func TestKeyUpTells(t *testing.T) {
+	r := newRig(t)
+	r.up()
+	r.n.tellMN(&r.n.cfg.MNs[0], mn.KeysDown{Handle: r.n.homes[hoa].newest().handle})
+	if i := r.role.Info(); i.Keys || len(i.Children) != 0 {
+		t.Fatalf("%+v", i)
+	}
+	from := r.sent
+	r.up()
+	if i := r.role.Info(); !i.Keys || len(i.Children) != 2 || r.sent != from {
+		t.Errorf("%d messages, role %+v", r.sent-from, i)
+	}
+}
+
 // TestKeyUpAgain: what is under way counts no more when the role asks from elsewhere.
 func TestKeyUpAgain(t *testing.T) {
 	r := newRig(t)

@@ -206,7 +206,7 @@ func (n *Node) acquire(e xfrm.Acquire) {
 			continue // an agent's child is the node's to ask for
 		}
 		for _, c := range h.mn.Children {
-			if c.ReqID == e.Template.ReqID && h.newest() != nil {
+			if s := h.newest(); c.ReqID == e.Template.ReqID && s != nil && !s.has(c.ReqID) {
 				n.createChild(h, c)
 			}
 		}

@@ -47,16 +47,29 @@ func (m *MN) wantChild(c mn.Child) ike.ChildWant {
 	return w
 }
 
-// createChild asks for one more child of the newest IKE SA, unless it stands or
-// is being made.
+// createChild asks for one more child of the newest IKE SA, unless it is being made. One that stands
+// already is told of again: the role may know only of the children of another IKE SA, which has gone.
 func (n *Node) createChild(h *home, c mn.Child) {
 	s := h.newest()
-	if s == nil || h.asking[c.ReqID] || s.has(c.ReqID) {
+	if s == nil || h.asking[c.ReqID] {
 		return
+	}
+	for _, x := range s.children {
+		if x.ReqID == uint32(c.ReqID) {
+			n.tellMN(h.mn, mn.KeysUp{Handle: s.handle})
+			n.tellMN(h.mn, n.nodeChildUp(s, x))
+			return
+		}
 	}
 	h.asking[c.ReqID] = true
 	n.lastReq++
 	n.tellIKE(ike.CreateChild{Req: n.lastReq, SA: s.id, Want: h.mn.wantChild(c)})
+}
+
+// nodeChildUp tells a mobile node's role of a child.
+func (n *Node) nodeChildUp(s *keySA, c ike.Child) mn.ChildUp {
+	return mn.ChildUp{Kind: mnKind(c), ReqID: xfrm.ReqID(c.ReqID), InSPI: xfrm.SPI(c.SPIIn),
+		OutSPI: xfrm.SPI(c.SPIOut), Handle: s.handle, CareOf: n.careOf(s.home, c)}
 }
 
 func (s *keySA) has(id xfrm.ReqID) bool {
@@ -271,6 +284,10 @@ func (n *Node) refused(a ike.Refused, out []Action) []Action {
 	if n.boot != nil && a.Req != 0 && a.Req == n.boot.req {
 		delete(n.sas, a.SA)
 		return n.bootFailed(bootReason(a.Notify, a.Reason), out)
+	}
+	if n.boot != nil && a.Req != 0 && a.Req == n.boot.cancelled {
+		delete(n.sas, a.SA)
+		return out
 	}
 	msg := "IKE refused a peer"
 	if a.ByPeer {
