@@ -37,7 +37,9 @@ func (m *Machine) routing(a attachment) routing {
 	if a.Kind == abroad {
 		r.Rules = append(r.Rules, m.careOfRule(a.CareOf))
 	}
-	r.Rules = append(r.Rules, host.Rule{Src: hostPrefix(m.cfg.Home.Addr()), Table: t, Priority: m.cfg.RulePriority + 1})
+	if home := m.cfg.Home.Addr(); home.IsValid() { // a Scout has none
+		r.Rules = append(r.Rules, host.Rule{Src: hostPrefix(home), Table: t, Priority: m.cfg.RulePriority + 1})
+	}
 	for _, g := range m.s.Grace { // packets from the old address still leave
 		if rule := m.careOfRule(g.CareOf); !slices.Contains(r.Rules, rule) {
 			r.Rules = append(r.Rules, rule)

@@ -60,15 +60,47 @@ func (s *Scout) Deadline() time.Time {
 	return d
 }
 
-// CareOf is the address that would be the care-of address now; zero: none is usable.
-func (s *Scout) CareOf(now time.Time) netip.Addr { return s.m.choose(now).CareOf }
+// Follow chooses the care-of address, and puts its routes: the main table may still know the
+// router of the link before. CareOf is the choice; zero: none is usable.
+func (s *Scout) Follow(now time.Time, out []Action) []Action {
+	m := s.m
+	m.s.Now = now
+	want := m.choose(now)
+	if want.same(m.s.Cur) {
+		return out
+	}
+	back := m.s.Cur.Kind == nowhere // the link may have lost its routes
+	m.s.Cur = want
+	if want.Kind == nowhere {
+		return out
+	}
+	return hostAction(m.route(m.routing(want), back), out)
+}
 
-// Learn gives a new Machine what a Scout has seen. It is to be called before Restored.
+// CareOf is what Follow has chosen.
+func (s *Scout) CareOf() netip.Addr { return s.m.s.Cur.CareOf }
+
+// Leave takes away what Follow has put.
+func (s *Scout) Leave(out []Action) []Action {
+	s.m.s.Cur = attachment{}
+	return hostAction(s.m.route(routing{}, false), out)
+}
+
+func hostAction(ops []host.Op, out []Action) []Action {
+	if len(ops) == 0 {
+		return out
+	}
+	return append(out, Host{Ops: ops})
+}
+
+// Learn gives a new Machine what a Scout has seen, and the routes that it has put. It is to be
+// called before Restored.
 func (m *Machine) Learn(s *Scout) {
 	if m.s.Started {
 		return
 	}
 	m.s.Links, m.s.Order, m.s.DoubtUntil = s.m.s.Links, s.m.s.Order, s.m.s.DoubtUntil
+	m.s.Routes, s.m.s.Routes = s.m.s.Routes, routing{}
 	for i := range m.s.Links {
 		m.s.Links[i].Pref = m.cfg.preference(m.s.Links[i].Link.Name)
 	}
@@ -77,4 +109,5 @@ func (m *Machine) Learn(s *Scout) {
 // Resume gives a Scout what a Machine that has stopped knew of the links.
 func (s *Scout) Resume(m *Machine) {
 	s.m.s.Links, s.m.s.Order, s.m.s.DoubtUntil = m.s.Links, m.s.Order, m.s.DoubtUntil
+	s.m.s.Cur = attachment{}
 }

@@ -80,7 +80,8 @@ func TestPoolFull(t *testing.T) {
 		t.Errorf("%d messages in ten minutes", n)
 	}
 	settled(t, w)
-	if db := late.db(); len(db.SAs)+len(db.Policies) != 0 || late.leftOvers() != "" {
+	// The care-of address has its routes, as it will have later.
+	if db := late.db(); len(db.SAs)+len(db.Policies) != 0 || len(late.rules) != 1 || strings.Contains(late.leftOvers(), "address") {
 		t.Errorf("without a home address: %+v, %s", *db, late.leftOvers())
 	}
 	gone := first.Home
@@ -139,8 +140,8 @@ func TestPoolCrash(t *testing.T) {
 	}
 }
 
-// asking is when a node that appears asks for its address: advertised and tested by then.
-const asking = time.Second
+// asking is when a node that appears asks for its address: advertised, tested and settled by then.
+const asking = 1090 * time.Millisecond
 
 // TestPoolCrashAnywhere crashes either end at every moment of the search.
 func TestPoolCrashAnywhere(t *testing.T) {

@@ -27,8 +27,11 @@ type Boot struct {
 	Build func(home netip.Prefix) (MN, error)
 }
 
-// The pause after a refusal doubles between these.
 const (
+	// bootSettle is how long a care-of address must be the one before it is used: at a start the
+	// host tells addresses and routers one by one.
+	bootSettle = 100 * time.Millisecond
+	// The pause after a refusal doubles between these.
 	bootPause    = time.Second
 	bootPauseMax = time.Minute
 )
@@ -40,6 +43,7 @@ type boot struct {
 	records     []mn.Record
 	careOf      netip.Addr // that IKE is done over
 	req         uint64     // of the Initiate under way
+	cancelled   uint64     // of the last one that was given up
 	sa          ike.SAID   // that stands; it is used for nothing else
 	up          bool       // its child is agreed upon
 	home        netip.Prefix
@@ -96,7 +100,8 @@ func (n *Node) followBoot(out []Action) []Action {
 	if !n.bootWants() {
 		return out
 	}
-	at := b.Scout.CareOf(n.now)
+	n.fromMN(b.Scout.Follow(n.now, nil))
+	at := b.Scout.CareOf()
 	moved := at != b.careOf
 	b.careOf = at
 	switch {
@@ -107,7 +112,7 @@ func (n *Node) followBoot(out []Action) []Action {
 		return out
 	case moved:
 		n.cancelBoot()
-		b.pause, b.retryAt = 0, time.Time{}
+		b.pause, b.retryAt = 0, n.now.Add(bootSettle)
 	}
 	if !at.IsValid() || b.req != 0 || b.retryAt.After(n.now) {
 		return out
@@ -128,11 +133,12 @@ func (n *Node) cancelBoot() {
 	req := n.boot.req
 	n.boot.req = 0
 	if req != 0 {
+		n.boot.cancelled = req
 		n.tellIKE(ike.Cancel{Req: req})
 	}
 }
 
-// stopBoot ends the search: nothing was put anywhere but an SPI, which goes with the IKE SA.
+// stopBoot ends the search. Its SPI goes with the IKE SA.
 func (n *Node) stopBoot() {
 	b := n.boot
 	if b == nil || b.done {
@@ -142,6 +148,7 @@ func (n *Node) stopBoot() {
 	if b.sa != 0 {
 		n.tellIKE(ike.Close{SA: b.sa})
 	}
+	n.fromMN(b.Scout.Leave(nil))
 }
 
 func (b *boot) deadline() time.Time {
