@@ -165,6 +165,31 @@ func TestRekeySA(t *testing.T) {
 	}
 }
 
+// TestRekeySAWhileInstalling: the agent rekeys the IKE SA as soon as it is up, while the node still
+// installs the first child: that one stays.
+func TestRekeySAWhileInstalling(t *testing.T) {
+	w, mn, ha := pair(t, 9, nil)
+	mn.initiate(mhWant(), payloadWant())
+	w.run(time.Second, func() bool { return len(find[SAUp](ha)) == 1 })
+	w.run(2*time.Millisecond, nil)
+	ha.step(RekeySA{one[SAUp](ha).SA})
+	mn.hold = true
+	w.run(30*time.Millisecond, nil)
+	for mn.hold = false; len(mn.held) > 0; mn.held = mn.held[1:] {
+		mn.step(mn.held[0])
+	}
+	w.run(time.Minute, nil)
+	agree(t, mn, ha, 2)
+	if ha.m.Stats().SARekeys != 1 || len(find[ChildDown](mn))+len(find[ChildDown](ha)) != 0 {
+		t.Errorf("%d rekeys%s%s", ha.m.Stats().SARekeys, mn.dump(), ha.dump())
+	}
+	for _, c := range find[ChildUp](mn) {
+		if c.Child.Name == "mh" && c.Child.SA != one[SAUp](mn).SA {
+			t.Errorf("%+v", c)
+		}
+	}
+}
+
 func TestRekeySACrossing(t *testing.T) {
 	for seed := uint64(0); seed < 40; seed++ {
 		w, mn, ha := pair(t, seed, nil)

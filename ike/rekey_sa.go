@@ -218,4 +218,7 @@ func (m *Machine) rekeySARequest(s *sa) {
 }
 
 // child says whether a job makes, rekeys or closes a child.
-func (k jobKind) child() bool { return k == jobChild || k == jobRekeyChild || k == jobDeleteChild }
+// IKE_AUTH makes one that may still be being installed here when the peer's IKE SA is up.
+func (k jobKind) child() bool {
+	return k == jobAuth || k == jobChild || k == jobRekeyChild || k == jobDeleteChild
+}
