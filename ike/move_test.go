@@ -169,15 +169,10 @@ func TestRekeySA(t *testing.T) {
 // installs the first child: that one stays.
 func TestRekeySAWhileInstalling(t *testing.T) {
 	w, mn, ha := pair(t, 9, nil)
+	w.taskDelay = 40 * time.Millisecond
 	mn.initiate(mhWant(), payloadWant())
-	w.run(time.Second, func() bool { return len(find[SAUp](ha)) == 1 })
-	w.run(2*time.Millisecond, nil)
+	w.run(time.Second, func() bool { return len(find[SAUp](mn)) == 1 })
 	ha.step(RekeySA{one[SAUp](ha).SA})
-	mn.hold = true
-	w.run(30*time.Millisecond, nil)
-	for mn.hold = false; len(mn.held) > 0; mn.held = mn.held[1:] {
-		mn.step(mn.held[0])
-	}
 	w.run(time.Minute, nil)
 	agree(t, mn, ha, 2)
 	if ha.m.Stats().SARekeys != 1 || len(find[ChildDown](mn))+len(find[ChildDown](ha)) != 0 {
