@@ -201,7 +201,7 @@ func (n *Node) authorise(a ike.Authorise) {
 		return
 	}
 	n.asks[uint64(a.ID)] = a
-	ev := ha.Authorise{ID: uint64(a.ID), Identity: a.Peer.ID.String(), Conn: a.Conn,
+	ev := ha.Authorise{ID: uint64(a.ID), Identity: a.Peer.ID.Fold().String(), Conn: a.Conn,
 		CareOf: a.RemoteAddr.Addr(), Addresses: a.Peer.Addresses, Transport: a.Transport,
 		Local: fromIKE(a.Local), Remote: fromIKE(a.Remote)}
 	for _, attr := range a.CFGRequest {

@@ -27,7 +27,7 @@ func (d *daemon) do(acts []couple.Action) {
 				d.loop.Post(couple.SPIDone{Token: a.Token, SPI: spi, Err: err})
 			})
 		case couple.ProbeDAD:
-			d.apart(func() { d.doDAD(a) })
+			d.probes.do(a.Addr, func() { d.doDAD(a) })
 		case couple.IKE:
 			d.doIKE(a.Action)
 		case couple.SaveMN:
@@ -44,7 +44,7 @@ func (d *daemon) do(acts []couple.Action) {
 	}
 }
 
-// apart runs a job beside all others.
+// apart runs a job beside all others. It is for the loop's goroutine.
 func (d *daemon) apart(job func()) {
 	d.nextJob++
 	d.aside.do(d.nextJob, job)

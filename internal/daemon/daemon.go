@@ -37,8 +37,16 @@ func Version() string {
 
 const version = "0.1.0-dev"
 
-// executors is how many keys may be worked on at once.
-const executors = 16
+// executors is how many keys may be worked on at once, maxProbes how many addresses may be
+// probed for duplicates.
+const (
+	executors = 16
+	maxProbes = 4096
+)
+
+// reconcileKey is the key of comparing the databases among what runs aside; apart
+// never gives it out.
+const reconcileKey = 0
 
 // stopLimit bounds the orderly end as a whole.
 const stopLimit = 6 * time.Second
@@ -62,7 +70,8 @@ type daemon struct {
 
 	loop    *loop.Loop[couple.Event, couple.Action]
 	work    *serial[netip.Addr] // changes of one home address, in order
-	aside   *serial[uint64]     // signatures, probes: each on its own
+	aside   *serial[uint64]     // signatures: each on its own
+	probes  *serial[netip.Addr] // for duplicates: they wait, and work little
 	nextJob uint64
 	history *history
 	stopped chan struct{} // the machines have taken everything down
@@ -72,11 +81,13 @@ type daemon struct {
 // put into the host. It returns nil after an orderly end.
 func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	d := &daemon{cfg: cfg, log: log, started: time.Now(), stopped: make(chan struct{}),
-		work: newSerial[netip.Addr](executors), aside: newSerial[uint64](executors),
+		work: newSerial[netip.Addr](executors), aside: newSerial[uint64](executors), probes: newSerial[netip.Addr](maxProbes),
 		history: &history{}}
 	d.statAtStart, _ = doctor.XfrmStat(nil) // a kernel without CONFIG_XFRM_STATISTICS has none
 	rec, err := d.open()
 	if err != nil {
+		// What open put up, close takes down; an earlier run's records must stay.
+		d.orderly = len(rec.Records) == 0
 		return errors.Join(err, d.close())
 	}
 	err = d.serve(ctx, rec)
@@ -228,6 +239,7 @@ func (d *daemon) serve(ctx context.Context, rec ledger.Recovered) error {
 	err = g.Wait()
 	d.work.wait()
 	d.aside.wait()
+	d.probes.wait()
 	if err := d.undoRest(); err != nil {
 		return err
 	}

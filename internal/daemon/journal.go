@@ -174,3 +174,10 @@ func (j *journal) info() *control.LedgerInfo {
 	}
 	return i
 }
+
+// has tells whether an object stands in the ledger: whether it is ours.
+func (j *journal) has(k ledger.Kind, key string) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.l.Has(k, key)
+}

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"os"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/mip6/mip6/ike"
 )
 
@@ -34,8 +36,16 @@ func openAppend(path string) (*os.File, error) {
 	if path == "" {
 		return nil, nil
 	}
-	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
+		return nil, fmt.Errorf("key log: %w", err)
+	}
+	info, err := f.Stat()
+	if err == nil && info.Mode().Perm()&0o077 != 0 {
+		err = fmt.Errorf("%s may be read by others (mode %04o); chmod 600 it", path, info.Mode().Perm())
+	}
+	if err != nil {
+		f.Close()
 		return nil, fmt.Errorf("key log: %w", err)
 	}
 	return f, nil

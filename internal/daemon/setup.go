@@ -131,10 +131,10 @@ func haMachine(cfg *config.Config, caps xfrm.Caps, now time.Time) (*couple.HA, e
 			ValidUntil: until(now, p.Valid), PreferredUntil: until(now, p.Preferred)})
 	}
 	for _, n := range c.Nodes {
-		hc.Nodes = append(hc.Nodes, ha.Node{Identity: n.Identity.String(), Home: n.HomeAddress})
+		hc.Nodes = append(hc.Nodes, ha.Node{Identity: n.Identity.Fold().String(), Home: n.HomeAddress})
 	}
 	for _, id := range c.Deny {
-		hc.Nodes = append(hc.Nodes, ha.Node{Identity: id.String(), Deny: true})
+		hc.Nodes = append(hc.Nodes, ha.Node{Identity: id.Fold().String(), Deny: true})
 	}
 	if c.HomeAddressFrom == config.FromPool {
 		hc.Pool = []netip.Prefix{c.Pool.Prefix}

@@ -14,6 +14,7 @@ import (
 	"github.com/mip6/mip6/internal/control"
 	"github.com/mip6/mip6/internal/couple"
 	"github.com/mip6/mip6/internal/doctor"
+	"github.com/mip6/mip6/internal/ledger"
 	"github.com/mip6/mip6/mobility"
 	"github.com/mip6/mip6/mobility/protect"
 	"github.com/mip6/mip6/xfrm"
@@ -103,9 +104,13 @@ func (h *handler) SAs(ctx context.Context, p control.Page) (control.SAs, error) 
 		}
 		switch o := o.(type) {
 		case xfrm.SA:
-			out.SAs = append(out.SAs, saOf(o))
+			sa := saOf(o)
+			sa.Ours = sa.Ours || h.d.journal.has(ledger.KindSA, ledger.StateKey(o.ID()))
+			out.SAs = append(out.SAs, sa)
 		case xfrm.Policy:
-			out.Policies = append(out.Policies, policyOf(o))
+			p := policyOf(o)
+			p.Ours = p.Ours || h.d.journal.has(ledger.KindPolicy, ledger.PolicyKey(o.ID()))
+			out.Policies = append(out.Policies, p)
 		}
 		return nil
 	})
@@ -202,7 +207,13 @@ func counters(d *daemon, v view) []control.Counter {
 	for _, n := range v.nodes {
 		out = appendCounters(out, "mn.", reflect.ValueOf(n.Counters))
 	}
-	return append(out, control.Counter{Name: "loop.dropped", Value: d.loop.Dropped()})
+	st := d.host.Stats()
+	return append(out,
+		control.Counter{Name: "host.BadMH", Value: st.BadMH.Load()},
+		control.Counter{Name: "host.BadAdverts", Value: st.BadAdverts.Load()},
+		control.Counter{Name: "host.OtherErrors", Value: st.OtherErrors.Load()},
+		control.Counter{Name: "host.Overruns", Value: st.Overruns.Load()},
+		control.Counter{Name: "loop.dropped", Value: d.loop.Dropped()})
 }
 
 // appendCounters takes the numbers of a plain struct; an array becomes a counter

@@ -39,7 +39,7 @@ func (d *daemon) onXfrm(ev xfrm.Event) {
 		d.loop.Offer(couple.FromXfrm{Event: ev})
 	case xfrm.Lost:
 		d.log.Warn("events of the IPsec databases were lost; comparing", "error", e.Err)
-		d.apart(d.reconcile)
+		d.aside.do(reconcileKey, d.reconcile) // one at a time
 	default:
 		d.loop.Post(couple.FromXfrm{Event: ev})
 	}

@@ -197,6 +197,12 @@ func (l *Ledger) write(b []byte) error {
 	return err
 }
 
+// Has tells whether a record stands under kind and key.
+func (l *Ledger) Has(kind Kind, key string) bool {
+	_, ok := l.index[id{kind, key}]
+	return ok
+}
+
 // Len is the number of records that stand in the ledger, Size the length of its
 // file in octets.
 func (l *Ledger) Len() int    { return len(l.index) }
