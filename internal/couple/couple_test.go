@@ -368,6 +368,23 @@ func TestStop(t *testing.T) {
 	}
 }
 
+// TestStartStale: SAs of an earlier run stay until others take their place; those without a record go.
+func TestStartStale(t *testing.T) {
+	r := newRig(t)
+	sa := xfrm.SA{Src: agent, Dst: hoa, SPI: 0xc01, Proto: xfrm.ESP, Mode: xfrm.Transport, ReqID: ids.MH}
+	other := sa
+	other.SPI, other.ReqID = 0xc02, ids.MH+2
+	r.step(Start{MN: []mn.Record{{Home: hoa, HomeAgent: agent, ReqIDs: ids}}, SAs: []xfrm.SA{sa, other}})
+	if got := strings.Join(r.log, "\n"); !strings.Contains(got, "del dst HOA spi c02") || strings.Contains(got, "c01") || r.n.Stats().Stale != 1 {
+		t.Errorf("%s\n%+v", got, r.n.Stats())
+	}
+	r.up()
+	r.wait(lingerTime)
+	if got := strings.Join(r.log, "\n"); !strings.Contains(got, "del dst HOA spi c01") || r.n.Stats().Stale != 0 {
+		t.Errorf("%s\n%+v", got, r.n.Stats())
+	}
+}
+
 // TestTurnedAway: ten notes a second, and the number of the others.
 func TestTurnedAway(t *testing.T) {
 	r := newRig(t)

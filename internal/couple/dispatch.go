@@ -46,7 +46,10 @@ func (n *Node) start(e Start, out []Action) []Action {
 	for _, sa := range e.SAs {
 		// The home address is one end of a transport SA; a tunnel SA is found by
 		// its request id when a child with the same one comes up.
-		n.stale(sa, e)
+		// One of a home address without a record is nobody's: the crash came when all else was forgotten.
+		if !n.stale(sa, e) {
+			out = append(out, Xfrm{Ops: []xfrm.Op{xfrm.DelSA{ID: sa.ID()}}})
+		}
 	}
 	for i := range n.cfg.MNs {
 		n.restore(&n.cfg.MNs[i], e.MN)
@@ -105,22 +108,23 @@ func (n *Node) Want() xfrm.Snapshot {
 	return s
 }
 
-// stale files an SA of an earlier run under its home address.
-func (n *Node) stale(sa xfrm.SA, e Start) {
+// stale files an SA of an earlier run under its home address, if a record has one for it.
+func (n *Node) stale(sa xfrm.SA, e Start) bool {
 	for _, r := range e.MN {
 		if sa.ReqID == r.ReqIDs.MH || sa.ReqID == r.ReqIDs.Payload {
 			h := n.home(r.Home)
 			h.stale = append(h.stale, sa)
-			return
+			return true
 		}
 	}
 	for _, r := range e.HA {
 		if ids := agentReqIDs(r.Slot); sa.ReqID == ids.MH || sa.ReqID == ids.Payload {
 			h := n.home(r.Home)
 			h.stale = append(h.stale, sa)
-			return
+			return true
 		}
 	}
+	return false
 }
 
 func (n *Node) done(e Done) {
