@@ -57,7 +57,10 @@ func (h *Host) checkSizes() (errs []error) {
 	if s.Installed > 2*s.Homes {
 		errs = append(errs, fmt.Errorf("%s: %d pairs of child SAs for %d homes", h.Name, s.Installed, s.Homes))
 	}
-	if _, home := h.place(); home && !h.agent && h.keyless() {
+	if slices.ContainsFunc(h.w.Hosts[1:], func(n *Host) bool {
+		_, home := n.place()
+		return home && n.keyless() && (n == h || h.agent)
+	}) {
 		s.Stale = 0 // see checkSAs
 	}
 	s.Homes, s.IKESAs, s.Installed = 0, 0, 0

@@ -179,6 +179,9 @@ func (s *soak) stopAll(t *testing.T) {
 		s.Run(s.pause())
 	}
 	s.Run(larvalTime + 5*time.Second)
+	if f := s.Faults(); len(f) > 0 { // the world stands still
+		t.Fatalf("seed %d: %s\nafter:\n%s", s.seed, f, strings.Join(s.done, "\n"))
+	}
 	for _, h := range s.Hosts {
 		if db := h.db(); !h.Stopped || len(db.SAs)+len(db.Policies) != 0 || h.leftOvers() != "" {
 			t.Errorf("seed %d: %s stopped %v, has left %+v %s\nafter:\n%s", s.seed, h.Name, h.Stopped, *db, h.leftOvers(),
