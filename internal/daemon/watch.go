@@ -8,6 +8,7 @@ import (
 	"github.com/mip6/mip6/ike"
 	"github.com/mip6/mip6/internal/couple"
 	"github.com/mip6/mip6/internal/host"
+	"github.com/mip6/mip6/internal/loop"
 	"github.com/mip6/mip6/xfrm"
 )
 
@@ -28,7 +29,7 @@ func (d *daemon) readIKE(ctx context.Context) error {
 		}
 		// The queue keeps it; the next message gets the buffer.
 		data := append([]byte(nil), buf[:n]...)
-		d.loop.Offer(couple.FromIKE{Event: ike.Datagram{Local: local, Remote: remote, Data: data}})
+		d.loop.Offer(loop.IKE, couple.FromIKE{Event: ike.Datagram{Local: local, Remote: remote, Data: data}})
 	}
 }
 
@@ -36,7 +37,7 @@ func (d *daemon) readIKE(ctx context.Context) error {
 func (d *daemon) onXfrm(ev xfrm.Event) {
 	switch e := ev.(type) {
 	case xfrm.Acquire, xfrm.Report:
-		d.loop.Offer(couple.FromXfrm{Event: ev})
+		d.loop.Offer(loop.Others, couple.FromXfrm{Event: ev})
 	case xfrm.Lost:
 		d.log.Warn("events of the IPsec databases were lost; comparing", "error", e.Err)
 		d.aside.do(reconcileKey, d.reconcile) // one at a time
@@ -48,8 +49,10 @@ func (d *daemon) onXfrm(ev xfrm.Event) {
 // onHost takes what the host tells. A Mobility Header comes from the network.
 func (d *daemon) onHost(ev host.Event) {
 	switch ev.(type) {
-	case host.MHReceived, host.ICMPError, host.RouterSeen:
-		d.loop.Offer(couple.FromHost{Event: ev})
+	case host.MHReceived, host.ICMPError:
+		d.loop.Offer(loop.MobilityHeaders, couple.FromHost{Event: ev})
+	case host.RouterSeen:
+		d.loop.Offer(loop.Others, couple.FromHost{Event: ev})
 	default:
 		d.loop.Post(couple.FromHost{Event: ev})
 	}

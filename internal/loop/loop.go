@@ -25,9 +25,21 @@ type Machine[E, A any] interface {
 // ErrStopped is what Inspect returns when the loop has ended.
 var ErrStopped = errors.New("loop: stopped")
 
-// packetBound is how many events from the network may wait. What comes beyond
-// is dropped and counted: a flood must not become memory.
-const packetBound = 1024
+// Class is a kind of events that the network causes. Each has a bound of its own, so that a flood
+// of one does not push the others out.
+type Class uint8
+
+// The classes.
+const (
+	IKE             Class = iota // datagrams of key management
+	MobilityHeaders              // Mobility Headers and the ICMPv6 errors about them
+	Others                       // router advertisements, acquires, reports
+	classes
+)
+
+// classBound is how many events of a class may wait. What comes beyond is dropped
+// and counted: a flood must not become memory.
+const classBound = 1024
 
 // Loop owns one machine. Its methods may be called from any goroutine.
 type Loop[E, A any] struct {
@@ -38,16 +50,17 @@ type Loop[E, A any] struct {
 
 	mu      sync.Mutex
 	queue   []item[E]
-	packets int // of the queue, those that Offer brought
+	offered [classes]int // of the queue, those that Offer brought
 
-	dropped atomic.Uint64
+	dropped [classes]atomic.Uint64
 }
 
 // item is an event or a function to run on the loop.
 type item[E any] struct {
-	ev     E
-	run    func()
-	packet bool
+	ev      E
+	run     func()
+	offered bool
+	class   Class // of those offered
 }
 
 // New makes a loop. do gets the actions of each step, on the loop's goroutine,
@@ -61,17 +74,24 @@ func New[E, A any](m Machine[E, A], do func([]A)) *Loop[E, A] {
 func (l *Loop[E, A]) Post(ev E) { l.put(item[E]{ev: ev}) }
 
 // Offer enqueues an event that the network caused. It reports false, and counts,
-// where too many wait.
-func (l *Loop[E, A]) Offer(ev E) bool {
-	if l.put(item[E]{ev: ev, packet: true}) {
+// where too many of its class wait.
+func (l *Loop[E, A]) Offer(c Class, ev E) bool {
+	c = min(c, Others)
+	if l.put(item[E]{ev: ev, offered: true, class: c}) {
 		return true
 	}
-	l.dropped.Add(1)
+	l.dropped[c].Add(1)
 	return false
 }
 
 // Dropped is the number of events that Offer refused.
-func (l *Loop[E, A]) Dropped() uint64 { return l.dropped.Load() }
+func (l *Loop[E, A]) Dropped() uint64 {
+	var n uint64
+	for i := range l.dropped {
+		n += l.dropped[i].Load()
+	}
+	return n
+}
 
 // Inspect runs f on the loop's goroutine, where it may read the machine's state.
 func (l *Loop[E, A]) Inspect(ctx context.Context, f func()) error {
@@ -89,12 +109,12 @@ func (l *Loop[E, A]) Inspect(ctx context.Context, f func()) error {
 
 func (l *Loop[E, A]) put(it item[E]) bool {
 	l.mu.Lock()
-	if it.packet {
-		if l.packets >= packetBound {
+	if it.offered {
+		if l.offered[it.class] >= classBound {
 			l.mu.Unlock()
 			return false
 		}
-		l.packets++
+		l.offered[it.class]++
 	}
 	l.queue = append(l.queue, it)
 	l.mu.Unlock()
@@ -144,7 +164,7 @@ func (l *Loop[E, A]) take(into []item[E]) []item[E] {
 	into = append(into, l.queue...)
 	clear(l.queue)
 	l.queue = l.queue[:0]
-	l.packets = 0
+	l.offered = [classes]int{}
 	return into
 }
 

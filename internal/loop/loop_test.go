@@ -70,19 +70,26 @@ func TestEventsKeepTheirOrderAndTimersFire(t *testing.T) {
 	}
 }
 
-func TestOfferIsBoundedAndPostIsNot(t *testing.T) {
+func TestOfferIsBoundedByClassAndPostIsNot(t *testing.T) {
 	l := New[int, int](&echo{}, func([]int) {}) // not running: nothing drains it
-	for range packetBound {
-		if !l.Offer(1) {
+	for range classBound {
+		if !l.Offer(IKE, 1) {
 			t.Fatal("refused below the bound")
 		}
 	}
-	if l.Offer(1) || l.Dropped() != 1 {
-		t.Fatalf("a packet beyond the bound was taken (dropped %d)", l.Dropped())
+	if l.Offer(IKE, 1) || l.Dropped() != 1 {
+		t.Fatalf("an event beyond the bound was taken (dropped %d)", l.Dropped())
+	}
+	if !l.Offer(MobilityHeaders, 3) || !l.Offer(Others, 4) {
+		t.Fatal("a flood of one class pushed the others out")
 	}
 	l.Post(2)
-	if len(l.queue) != packetBound+1 {
+	if len(l.queue) != classBound+3 {
 		t.Fatalf("Post was bounded: %d wait", len(l.queue))
+	}
+	l.take(nil)
+	if !l.Offer(IKE, 1) {
+		t.Fatal("the bound outlives what waited")
 	}
 }
 
