@@ -86,6 +86,10 @@ func (m *Machine) childResponse(s *sa, p *message.Payloads) {
 		m.rejectAnswer(s, pend, "answer without nonce")
 		return
 	}
+	if p.SA != nil && s.shortNonce(p.Nonce) {
+		m.rejectAnswer(s, pend, "answer with a short nonce")
+		return
+	}
 	pend.nr = append([]byte(nil), p.Nonce...)
 	m.childAnswer(s, pend, p)
 }

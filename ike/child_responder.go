@@ -23,6 +23,10 @@ func (m *Machine) createRequest(s *sa) {
 		m.badRequest(s, "CREATE_CHILD_SA without selectors")
 		return
 	}
+	if s.shortNonce(p.Nonce) {
+		m.badRequest(s, "CREATE_CHILD_SA with a short nonce")
+		return
+	}
 	if s.state != stateUp || s.req != nil && s.req.job.kind == jobRekeySA {
 		m.replyNotify(s, message.TemporaryFailure, nil) // §2.25.2
 		return
@@ -38,6 +42,10 @@ func (m *Machine) createRequest(s *sa) {
 	}
 	m.rekeyRequest(s, n)
 }
+
+// shortNonce tells whether a nonce for a child is shorter than half the key of the PRF
+// that makes the child's keys of it (§2.10).
+func (s *sa) shortNonce(nonce []byte) bool { return 2*len(nonce) < s.suite.PRF.Size() }
 
 // rekeyRequest takes the peer's rekey of a pair. It keeps what was authorised.
 func (m *Machine) rekeyRequest(s *sa, n *message.Notify) {

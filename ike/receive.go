@@ -106,7 +106,6 @@ func (m *Machine) protected(s *sa, e Datagram, h message.Header) {
 		m.stats.DropIntegrity++
 		return
 	}
-	s.heard = m.now
 	defer m.schedule(s)
 	p, err := message.ParseInner(outer.SK.Inner, plain)
 	if h.Response() {
@@ -138,6 +137,7 @@ func (m *Machine) request(s *sa, e Datagram, h message.Header, hash [32]byte, p 
 		m.stats.DropMessageID++
 		return
 	}
+	s.heard = m.now // §2.4: a fresh message, which one that is sent again is not
 	if s.state == stateAuth { // the peer is not authenticated yet; it will repeat
 		m.stats.DropUnexpected++
 		return
@@ -196,7 +196,7 @@ func (m *Machine) response(s *sa, h message.Header, p *message.Payloads, err err
 		m.stats.DropUnexpected++
 		return
 	}
-	r.answered = true
+	r.answered, s.heard = true, m.now // §2.4
 	if k := r.job.kind; s.state == stateClosing && k != jobDeleteSA && k != jobAuthFailed {
 		m.start(s, job{kind: jobDeleteSA}) // what it was about is given up already
 		return
