@@ -138,15 +138,29 @@ func (ld *loader) syntax(text string) map[string]any {
 			ld.mistakes = append(ld.mistakes, Mistake{File: ld.file, Message: err.Error()})
 			return nil
 		}
-		line := pe.Position.Line
-		ld.mistakes = append(ld.mistakes, Mistake{File: ld.file, Line: line, Key: pe.LastKey, Message: "not TOML: " + pe.Message})
 		rows := strings.Split(text, "\n")
-		if len(ld.mistakes) >= maxSyntax || line < 1 || line > len(rows) || strings.TrimSpace(rows[line-1]) == "" {
+		line := brokenLine(rows, text, pe.Position)
+		ld.mistakes = append(ld.mistakes, Mistake{File: ld.file, Line: line, Key: pe.LastKey, Message: "not TOML: " + pe.Message})
+		if len(ld.mistakes) >= maxSyntax || line == 0 {
 			return nil
 		}
 		rows[line-1] = ""
 		text = strings.Join(rows, "\n")
 	}
+}
+
+// brokenLine is the number of the line with the mistake, 0 for none. The parser may tell the line
+// after it, where what is missing should have stood at the end of one.
+func brokenLine(rows []string, text string, p toml.Position) int {
+	n := p.Line
+	if p.Start >= 0 && p.Start < len(text) && text[p.Start] == '\n' && strings.Count(text[:p.Start], "\n") == n-2 {
+		n--
+	}
+	n = min(n, len(rows))
+	for n > 0 && strings.TrimSpace(rows[n-1]) == "" {
+		n--
+	}
+	return max(n, 0)
 }
 
 // reason is an error of the operating system without the name of the file.

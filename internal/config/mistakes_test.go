@@ -128,6 +128,8 @@ func TestMistakes(t *testing.T) {
 			`5: ha.max_lifetim: unknown key; did you mean "max_lifetime"?`}},
 		{"two slips", goodHA, "[ha]\n", "[ha]\nmax_bindings = \nrefresh_advice = 10 minutes\n", []string{
 			`2: ha.max_bindings: not TOML: `, `3: ha: not TOML: `}},
+		{"open table", goodMN, "[[peer]]", "[[peer]\n\n[ha\nmax_bindings = \n[[peer]]", []string{
+			`4: mn: not TOML: `, `6: mn: not TOML: `, `7: mn.max_bindings: not TOML: `}},
 		{"nothing", "", "", "", []string{`0: : expected a role: a table [mn] for a mobile node or [ha] for a home agent`}},
 		{"several", goodHA, "address = \"2001:db8:1::1\"\n", "addres = 1\ndad = \"maybe\"\nmax_lifetime = \"3s\"\n", []string{
 			`1: ha.address: missing`, `2: ha.addres: unknown key; did you mean "address"?`,
