@@ -137,7 +137,8 @@ func (m *Machine) request(s *sa, e Datagram, h message.Header, hash [32]byte, p 
 		m.stats.DropMessageID++
 		return
 	}
-	s.heard = m.now // §2.4: a fresh message, which one that is sent again is not
+	// §2.4: a fresh message, which one that is sent again is not.
+	s.heard = m.now
 	if s.state == stateAuth { // the peer is not authenticated yet; it will repeat
 		m.stats.DropUnexpected++
 		return
