@@ -166,7 +166,7 @@ func ikeSAOf(sa ike.SAInfo, use spiUse) control.IKESA {
 	out := control.IKESA{Conn: sa.Conn, State: sa.State, Initiator: sa.Initiator, Local: sa.Local, Remote: sa.Remote,
 		LocalID: sa.LocalID.String(), RemoteID: sa.PeerID.String(), SPIi: control.Hex64(sa.SPIi), SPIr: control.Hex64(sa.SPIr),
 		Proposal: sa.Suite.String(), Established: sa.Established, RekeyAt: sa.RekeyAt,
-		Exchanges: int(sa.NextSend + sa.NextReceive), Children: []control.Child{}}
+		Exchanges: int(sa.NextSend + sa.NextReceive), Moves: int(sa.Moves), Children: []control.Child{}}
 	for _, c := range sa.Children {
 		ch := c.Child
 		mode := ch.Mode.String()
