@@ -21,6 +21,8 @@ var (
 	ErrAddressFailure = errors.New("ha: no home address to assign")
 	// ErrDenied: the access list knows no home address for the identity, or refuses it.
 	ErrDenied = errors.New("ha: identity is not served here")
+	// ErrNotServing: nobody is served at the moment; it is worth another try.
+	ErrNotServing = errors.New("ha: the service is not running")
 )
 
 // Host asks for operations on the host; answered by HostDone.

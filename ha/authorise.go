@@ -14,7 +14,7 @@ import (
 // meets a missing policy (RFC 4877 §7.2.1).
 func (m *Machine) authorise(ev Authorise) {
 	if m.life != serving {
-		m.emit(Authorised{ID: ev.ID, Err: fmt.Errorf("%w: the service is not running", ErrDenied)})
+		m.emit(Authorised{ID: ev.ID, Err: ErrNotServing})
 		return
 	}
 	home, assigned, err := m.resolve(ev)

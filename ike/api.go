@@ -173,7 +173,7 @@ type PeerVerified struct {
 // Authorised answers Authorise. Local and Remote are the narrowed selectors
 // (subsets of what was asked, each not empty); ReqID and Name are the policy
 // owner's. An Err that wraps ErrTSUnacceptable, ErrFailedCPRequired,
-// ErrAddressFailure or ErrUseAssignedHoA is told to the peer as that notify,
+// ErrAddressFailure, ErrUseAssignedHoA or ErrTemporary is told to the peer as that notify,
 // any other as NO_PROPOSAL_CHOSEN. A refused child does not end the IKE SA.
 type Authorised struct {
 	ID            TaskID

@@ -221,7 +221,7 @@ func (m *Machine) childError(s *sa, pend *pending, p *message.Payloads) {
 		switch {
 		case pend.old != nil:
 			m.retryRekey(s, pend, temporaryWait)
-		case pend.retries < maxRetries:
+		case pend.retries < maxRetries && s.req.job.kind != jobAuth: // that one's owner asks for more than a child
 			wait := m.jittered(temporaryWait<<pend.retries, 0.5)
 			s.queue = append(s.queue, job{
 				kind: jobChild, req: pend.req, want: pend.want, retries: pend.retries + 1, at: m.now.Add(wait),

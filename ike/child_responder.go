@@ -212,6 +212,8 @@ func notifyOf(err error) message.NotifyType {
 		return message.InternalAddressFailure
 	case errors.Is(err, ErrUseAssignedHoA):
 		return message.UseAssignedHoA
+	case errors.Is(err, ErrTemporary):
+		return message.TemporaryFailure
 	}
 	return message.NoProposalChosen
 }

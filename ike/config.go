@@ -16,6 +16,7 @@ var (
 	ErrFailedCPRequired = errors.New("ike: configuration payload required")
 	ErrAddressFailure   = errors.New("ike: no address to assign")
 	ErrUseAssignedHoA   = errors.New("ike: the assigned home address must be used")
+	ErrTemporary        = errors.New("ike: not now") // the peer asks again after a while (§2.25)
 )
 
 // ErrConfig wraps what Config.Validate finds.

@@ -200,6 +200,7 @@ func TestChildRefusedInAuth(t *testing.T) {
 		{ErrUseAssignedHoA, message.UseAssignedHoA},
 		{ErrAddressFailure, message.InternalAddressFailure},
 		{ErrFailedCPRequired, message.FailedCPRequired},
+		{ErrTemporary, message.TemporaryFailure},
 		{errors.New("policy"), message.NoProposalChosen},
 	} {
 		w, mn, ha := pair(t, 2, nil)

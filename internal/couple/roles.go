@@ -277,6 +277,8 @@ func ikeError(err error) error {
 		return nil
 	case errors.Is(err, ha.ErrAddressFailure):
 		return fmt.Errorf("%w: %w", ike.ErrAddressFailure, err)
+	case errors.Is(err, ha.ErrNotServing):
+		return fmt.Errorf("%w: %w", ike.ErrTemporary, err)
 	}
 	return fmt.Errorf("%w: %w", ike.ErrTSUnacceptable, err)
 }
