@@ -81,6 +81,8 @@ func (n *Node) install(a ike.Install, out []Action) []Action {
 	ops := []xfrm.Op{xfrm.PutSA{SA: in}, xfrm.PutSA{SA: to}}
 	if key.IsValid() {
 		h := n.home(key)
+		to.Acquire = h.answer(in.ReqID)
+		ops[1] = xfrm.PutSA{SA: to}
 		x := installed{spiIn: c.SPIIn, reqid: in.ReqID, mode: in.Mode, in: in.ID(), out: to.ID(),
 			inSrc: in.Src}
 		// IKE takes a pair out and installs it again where it moved meanwhile.

@@ -206,6 +206,7 @@ func (n *Node) forget(sa xfrm.SA) {
 // role sees to that by itself: it knows the addresses, the kernel does not.
 func (n *Node) acquire(e xfrm.Acquire) {
 	for _, h := range n.order {
+		h.acquired(e)
 		if h.mn == nil {
 			continue // an agent's child is the node's to ask for
 		}

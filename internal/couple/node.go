@@ -130,6 +130,8 @@ type home struct {
 	want    mn.KeyUp
 	// asking holds the reqids for which a CreateChild is under way.
 	asking map[xfrm.ReqID]bool
+	// acquires are those that no SA has answered yet, the last of each reqid.
+	acquires map[xfrm.ReqID]uint32
 	// installed are the SAs of children that are in the databases, with the
 	// addresses that they have there now: IKE's own go on to the home address
 	// when a node is at home, the states do not.
@@ -158,7 +160,7 @@ type keySA struct {
 func (n *Node) home(addr netip.Addr) *home {
 	h := n.homes[addr]
 	if h == nil {
-		h = &home{addr: addr, asking: make(map[xfrm.ReqID]bool)}
+		h = &home{addr: addr, asking: make(map[xfrm.ReqID]bool), acquires: make(map[xfrm.ReqID]uint32)}
 		n.homes[addr] = h
 		n.order = append(n.order, h)
 	}

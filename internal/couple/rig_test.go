@@ -129,7 +129,11 @@ func (r *rig) do(acts []Action) {
 		switch a := a.(type) {
 		case Xfrm:
 			for _, op := range a.Ops {
-				r.say("%s", protect.Text(op))
+				text := protect.Text(op)
+				if put, ok := op.(xfrm.PutSA); ok && put.SA.Acquire != 0 {
+					text += fmt.Sprintf(" acquire %d", put.SA.Acquire)
+				}
+				r.say("%s", text)
 			}
 			r.answer(a.Token, XfrmDone, len(a.Ops))
 		case Host:
