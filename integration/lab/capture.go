@@ -90,12 +90,13 @@ func (c *Captures) add(h *Host, ifindex int, iface, dir string) error {
 	return nil
 }
 
-// Stop ends all captures; every file is complete when it returns. An error tells of
-// packets that were missed or a file that could not be written.
+// Stop ends all captures; every file is complete when it returns. An error, of the
+// first call alone, tells of packets that were missed or a file that could not be written.
 func (c *Captures) Stop() error {
 	// The kernel hands a block over at the latest after ringTimeoutMS: what was on
 	// the wire before Stop is in the files.
-	if !c.stop.Load() {
+	again := c.stop.Load()
+	if !again {
 		time.Sleep(2 * ringTimeoutMS * time.Millisecond)
 	}
 	c.stop.Store(true)
@@ -103,6 +104,9 @@ func (c *Captures) Stop() error {
 	for _, k := range c.all {
 		<-k.done
 		errs = append(errs, k.err)
+	}
+	if again {
+		return nil // it was told
 	}
 	return errors.Join(errs...)
 }

@@ -20,8 +20,8 @@ type ring struct {
 }
 
 const (
-	ringBlockSize = 256 << 10
-	ringBlocks    = 16
+	ringBlockSize = 128 << 10
+	ringBlocks    = 64
 	ringTimeoutMS = 50
 	ringFrameSize = 2048
 

@@ -2,6 +2,7 @@ package story
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/mip6/mip6/integration/lab"
@@ -16,13 +17,17 @@ func (s *story) tcp(ctx context.Context) error {
 		return err
 	}
 	begin := time.Now()
-	t, err := s.streams(ctx, 7001, 400_000)
+	rate, size := 400_000, int64(1_500_000)
+	if s.o.Slow {
+		rate, size = 60_000, 250_000
+	}
+	t, err := s.streams(ctx, 7001, rate)
 	if err != nil {
 		return err
 	}
-	perr := t.progress(ctx, 1_500_000, 30*time.Second)
+	perr := t.progress(ctx, size, 30*time.Second)
 	up, down := t.stop()
-	s.check("tcp: 1.5 MB in each direction", perr == nil && up.Survived && down.Survived, "from the node %d bytes, longest silence %d ms, MSS %d; to the node %d bytes, longest silence %d ms, MSS %d %s",
+	s.check(fmt.Sprintf("tcp: %d kB in each direction", size/1000), perr == nil && up.Survived && down.Survived, "from the node %d bytes, longest silence %d ms, MSS %d; to the node %d bytes, longest silence %d ms, MSS %d %s",
 		up.Bytes, up.Stall.Milliseconds(), up.MSS, down.Bytes, down.Stall.Milliseconds(), down.MSS, orFine(perr, ""))
 	if err := wait(ctx, 5*time.Second, "captures", func() error { // a block of the ring is written after 50 ms
 		if time.Since(begin) < 300*time.Millisecond {

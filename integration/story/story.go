@@ -195,7 +195,8 @@ func (s *story) close(ctx context.Context) error {
 		}
 	}
 	if s.caps != nil {
-		errs = append(errs, s.caps.Stop())
+		err := s.caps.Stop()
+		s.check("captures: no packet was missed", err == nil, "%s", orFine(err, fmt.Sprintf("%d files", len(s.caps.Files()))))
 		s.leaks()
 	}
 	for _, m := range s.mon {
