@@ -11,14 +11,12 @@ package couple
 
 import (
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/mip6/mip6/ha"
 	"github.com/mip6/mip6/ike"
 	"github.com/mip6/mip6/ike/message"
 	"github.com/mip6/mip6/mn"
-	"github.com/mip6/mip6/xfrm"
 )
 
 // Config says which machines a Node has and how they find each other.
@@ -106,72 +104,6 @@ func New(cfg Config) *Node {
 		n.know(&n.cfg.MNs[i])
 	}
 	return n
-}
-
-// know notes a mobile node, which stays where it is.
-func (n *Node) know(m *MN) {
-	h := n.home(m.Home)
-	h.mn = m
-	for _, c := range m.Children {
-		h.know(c.ReqID)
-	}
-}
-
-// home is what the coupling knows of one home address.
-type home struct {
-	addr netip.Addr
-	mn   *MN // nil at the home agent
-	// reqids of its children, as far as they are known.
-	reqids []xfrm.ReqID
-	// sas are the IKE SAs that stand, the newest last.
-	sas []*keySA
-	// pending is the Initiate whose result counts, 0 for none, and want what asked for it.
-	pending uint64
-	want    mn.KeyUp
-	// asking holds the reqids for which a CreateChild is under way.
-	asking map[xfrm.ReqID]bool
-	// acquires are those that no SA has answered yet, the last of each reqid.
-	acquires map[xfrm.ReqID]uint32
-	// installed are the SAs of children that are in the databases, with the
-	// addresses that they have there now: IKE's own go on to the home address
-	// when a node is at home, the states do not.
-	installed []installed
-	// dying are SAs that have a while to go.
-	dying []dying
-	// stale are SAs that an earlier run of the program left.
-	stale []xfrm.SA
-}
-
-// keySA is an IKE SA that stands or comes about.
-type keySA struct {
-	id        ike.SAID
-	handle    uint64 // the name that the roles know it by; it outlives a rekey
-	home      *home  // nil until the peer's home address is known
-	up        bool
-	initiator bool
-	conn      string
-	peer      message.Identity
-	remote    netip.Addr
-	// children that stand.
-	children []ike.Child
-}
-
-// home returns the entry of a home address and makes one where there is none.
-func (n *Node) home(addr netip.Addr) *home {
-	h := n.homes[addr]
-	if h == nil {
-		h = &home{addr: addr, asking: make(map[xfrm.ReqID]bool), acquires: make(map[xfrm.ReqID]uint32)}
-		n.homes[addr] = h
-		n.order = append(n.order, h)
-	}
-	return h
-}
-
-// know notes that a request id is of this home address.
-func (h *home) know(id xfrm.ReqID) {
-	if !slices.Contains(h.reqids, id) {
-		h.reqids = append(h.reqids, id)
-	}
 }
 
 // Deadline is the earliest that a machine wants to be called.
