@@ -236,7 +236,7 @@ func TestNarrowing(t *testing.T) {
 	ha.narrow = func(a Authorise) Authorised {
 		return Authorised{
 			Name: "payload", ReqID: 7, Local: a.Local,
-			Remote:   message.Narrow(a.Remote, pfx(hoaA+"/128", 0)),
+			Remote:   pfx(hoaA+"/128", 0),
 			CFGReply: []message.Attribute{{Type: message.AttrInternalIP6Address, Value: make([]byte, 17)}},
 		}
 	}

@@ -12,7 +12,6 @@ const (
 	maxProposals  = 32
 	maxTransforms = 128 // of one proposal
 	maxAttributes = 64
-	maxSelectors  = 255 // the count is one octet
 	maxSPIs       = 256
 )
 

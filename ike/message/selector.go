@@ -107,24 +107,6 @@ func (s Selector) Contains(t Selector) bool {
 	return ok && r == t
 }
 
-// Narrow returns the part of the proposed selectors that is allowed, in the
-// proposed order, so that the initiator's first (the packet's) stays first
-// (RFC 7296 §2.9). Nil means TS_UNACCEPTABLE.
-func Narrow(proposed, allowed []Selector) []Selector {
-	var out []Selector
-	for _, p := range proposed {
-		for _, a := range allowed {
-			if r, ok := p.Intersect(a); ok && !Covers(out, []Selector{r}) {
-				out = append(out, r)
-			}
-		}
-	}
-	if len(out) > maxSelectors {
-		out = out[:maxSelectors]
-	}
-	return out
-}
-
 // Covers says whether each selector of inner lies wholly in one of outer.
 func Covers(outer, inner []Selector) bool {
 	for _, i := range inner {
