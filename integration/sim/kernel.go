@@ -162,7 +162,7 @@ func (h *Host) doHost(op host.Op) error {
 		h.sysctls[op.Key] = op.Value
 	case host.SolicitRouter:
 		h.w.solicit(h, h.byIndex(op.IfIndex))
-	case host.AdvertiseNeighbour, host.DropUnresolved: // nobody waits for an address here
+	case host.AdvertiseNeighbour, host.DropUnresolved, host.PutNeighbour: // nobody waits for an address here
 	case host.SendMH:
 		return h.sendMH(op.MH)
 	default:

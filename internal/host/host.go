@@ -17,6 +17,9 @@ type Link struct {
 	HardAddr  []byte // link-layer address
 	MTU       int
 	LinkLocal netip.Addr // one that is usable, or the zero Addr
+	// Tunnel tells that its packets travel inside others: ip6tnl, sit, tun, WireGuard and their
+	// like. A modem's PPP or raw IP interface is none.
+	Tunnel bool
 }
 
 // Addr is an address on an interface.
@@ -175,6 +178,15 @@ type DropUnresolved struct {
 	Keep    netip.Addr
 }
 
+// PutNeighbour records a router's link-layer address on a link as confirmed just now
+// (REACHABLE, RFC 4861 §7.3.2): for a while nothing is asked for it. From then on it is an
+// entry like any other.
+type PutNeighbour struct {
+	IfIndex  int
+	Addr     netip.Addr
+	HardAddr []byte
+}
+
 // SetSysctl sets one value below /proc/sys, such as "net/ipv6/conf/eth0/accept_dad". The host
 // notes the value found, and restores it at its orderly end.
 type SetSysctl struct{ Key, Value string }
@@ -205,6 +217,7 @@ func (PutProxy) op()           {}
 func (DelProxy) op()           {}
 func (SetSysctl) op()          {}
 func (DropUnresolved) op()     {}
+func (PutNeighbour) op()       {}
 func (SolicitRouter) op()      {}
 func (AdvertiseNeighbour) op() {}
 func (SendMH) op()             {}

@@ -207,6 +207,8 @@ func (h *Host) apply(op host.Op) error {
 		return h.delProxy(o)
 	case host.DropUnresolved:
 		return h.dropUnresolved(o)
+	case host.PutNeighbour:
+		return h.putNeighbour(o)
 	case host.SetSysctl:
 		return h.setSysctl(o)
 	case host.SolicitRouter:

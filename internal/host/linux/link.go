@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/mip6/mip6/internal/host"
@@ -25,6 +26,7 @@ func parseLink(b []byte) (l linkState, ok bool) {
 		return l, false
 	}
 	l.Index = int(int32(binary.NativeEndian.Uint32(b[4:])))
+	arp, kind := binary.NativeEndian.Uint16(b[2:]), ""
 	flags := binary.NativeEndian.Uint32(b[8:])
 	// Running is the operational state, which 802.1X and the like hold down although
 	// there is a carrier.
@@ -40,13 +42,32 @@ func parseLink(b []byte) (l linkState, ok bool) {
 			l.MTU = int(attr32(v))
 		case unix.IFLA_CARRIER_DOWN_COUNT:
 			l.downs = attr32(v)
+		case unix.IFLA_LINKINFO:
+			eachAttr(v, func(typ uint16, v []byte) {
+				if typ == unix.IFLA_INFO_KIND {
+					kind = string(bytes.TrimRight(v, "\x00"))
+				}
+			})
 		}
 	})
+	l.Tunnel = isTunnel(arp, kind)
 	return l, true
 }
 
+// isTunnel tells by its hardware type and its kind whether a link carries packets inside
+// others. ARPHRD_NONE alone does not tell: modems have it too.
+func isTunnel(arp uint16, kind string) bool {
+	switch arp {
+	case unix.ARPHRD_TUNNEL, unix.ARPHRD_TUNNEL6, unix.ARPHRD_SIT, unix.ARPHRD_IPGRE, unix.ARPHRD_IP6GRE:
+		return true
+	case unix.ARPHRD_NONE:
+		return slices.Contains([]string{"tun", "wireguard", "xfrm", "ovpn"}, kind)
+	}
+	return false
+}
+
 func sameLink(a, b host.Link) bool {
-	return a.Index == b.Index && a.Name == b.Name && a.Up == b.Up && a.MTU == b.MTU &&
+	return a.Index == b.Index && a.Name == b.Name && a.Up == b.Up && a.Tunnel == b.Tunnel && a.MTU == b.MTU &&
 		a.LinkLocal == b.LinkLocal && bytes.Equal(a.HardAddr, b.HardAddr)
 }
 

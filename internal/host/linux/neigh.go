@@ -10,6 +10,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Attribute and flag of a neighbour (uapi linux/neighbour.h).
+const (
+	ndaLLAddr = 2
+	ntfRouter = 0x80
+)
+
+// putNeighbour makes a reachable entry, or turns the one that is there into that.
+func (h *Host) putNeighbour(o host.PutNeighbour) error {
+	b := make([]byte, ndmsgLen, 64)
+	b[0] = unix.AF_INET6
+	binary.NativeEndian.PutUint32(b[4:], uint32(o.IfIndex))
+	binary.NativeEndian.PutUint16(b[8:], unix.NUD_REACHABLE)
+	b[10] = ntfRouter
+	b = appendAttr(appendAttrAddr(b, ndaDst, o.Addr), ndaLLAddr, o.HardAddr)
+	err := h.reqs.do(unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, b)
+	return place(fmt.Sprintf("record neighbour %v", o.Addr), err)
+}
+
 // dropUnresolved deletes the incomplete entries of a link's neighbour cache. The
 // kernel drops the packets that waited there.
 func (h *Host) dropUnresolved(o host.DropUnresolved) error {

@@ -43,3 +43,24 @@ func TestDropUnresolved(t *testing.T) {
 		t.Errorf("afterwards:\n%s", after)
 	}
 }
+
+// TestPutNeighbour records a neighbour that nobody has asked for, and another address over it.
+func TestPutNeighbour(t *testing.T) {
+	a, b := pair(t)
+	up(t, a, b)
+	h, i := a.open(Options{}), a.index("va")
+	op := host.PutNeighbour{IfIndex: i, Addr: netip.MustParseAddr("2001:db8:99::2"), HardAddr: []byte{2, 0, 0, 0, 0, 7}}
+	must(t, h, op, op)
+	if got := a.ip("neigh show 2001:db8:99::2 dev va"); !strings.Contains(got, "lladdr 02:00:00:00:00:07 router") || !strings.Contains(got, "REACHABLE") {
+		t.Errorf("recorded: %s", got)
+	}
+	op.HardAddr = []byte{2, 0, 0, 0, 0, 8}
+	must(t, h, op)
+	if got := a.ip("neigh show 2001:db8:99::2 dev va"); !strings.Contains(got, "02:00:00:00:00:08") {
+		t.Errorf("recorded anew: %s", got)
+	}
+	op.HardAddr = []byte{1} // as no Ethernet has it
+	if err := one(h, op); err == nil {
+		t.Error("a link-layer address of one octet was taken")
+	}
+}

@@ -48,6 +48,64 @@ func TestWatchCarrier(t *testing.T) {
 	wait(l, "a is gone", func(e host.LinkChanged) bool { return e.Gone && e.Link.Name == "va" })
 }
 
+// TestTunnels tells tunnels from other links. A kernel may lack a kind; those that it has are told right.
+func TestTunnels(t *testing.T) {
+	a, _ := pair(t)
+	want := map[string]bool{"lo": false, "va": false}
+	for _, c := range []struct {
+		name, add string
+		tunnel    bool
+	}{
+		{"d0", "link add d0 type dummy", false},
+		{"t0", "tuntap add t0 mode tun", true},
+		{"t1", "tuntap add t1 mode tap", false},
+		{"w0", "link add w0 type wireguard", true},
+		{"i0", "link add i0 type ip6tnl local 2001:db8::1 remote 2001:db8::2", true},
+		{"s0", "link add s0 type sit local 192.0.2.1 remote 192.0.2.2", true},
+		{"x0", "link add x0 type xfrm if_id 1", true},
+		{"b0", "link add b0 type bridge", false},
+	} {
+		if out, err := a.run("ip " + c.add); err != nil {
+			t.Logf("not here: %s: %s", c.add, strings.TrimSpace(out))
+			continue
+		}
+		want[c.name] = c.tunnel
+	}
+	l := watch(t, a.open(Options{}))
+	for len(want) > 0 {
+		e := wait(l, "each link", func(e host.LinkChanged) bool { _, ok := want[e.Link.Name]; return ok })
+		if e.Link.Tunnel != want[e.Link.Name] {
+			t.Errorf("%s: tunnel %v", e.Link.Name, e.Link.Tunnel)
+		}
+		delete(want, e.Link.Name)
+	}
+}
+
+// TestIsTunnel is for kinds of links that few kernels of tests have.
+func TestIsTunnel(t *testing.T) {
+	for _, c := range []struct {
+		arp    uint16
+		kind   string
+		tunnel bool
+	}{
+		{unix.ARPHRD_ETHER, "", false},
+		{unix.ARPHRD_ETHER, "tun", false}, // a tap
+		{unix.ARPHRD_PPP, "ppp", false},
+		{unix.ARPHRD_NONE, "", false}, // a modem that gives raw IP
+		{unix.ARPHRD_NONE, "wwan", false},
+		{unix.ARPHRD_NONE, "wireguard", true},
+		{unix.ARPHRD_NONE, "xfrm", true},
+		{unix.ARPHRD_TUNNEL6, "ip6tnl", true},
+		{unix.ARPHRD_TUNNEL6, "vti6", true},
+		{unix.ARPHRD_SIT, "sit", true},
+		{unix.ARPHRD_IP6GRE, "ip6gre", true},
+	} {
+		if got := isTunnel(c.arp, c.kind); got != c.tunnel {
+			t.Errorf("hardware type %d, kind %q: tunnel %v", c.arp, c.kind, got)
+		}
+	}
+}
+
 // flap drops and raises b by ioctl, without a fork in between. It runs in the namespace.
 func flap(t *testing.T, n *space) {
 	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
