@@ -3,6 +3,7 @@ package mn
 import (
 	"errors"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -16,7 +17,7 @@ func (m *Machine) receive(now time.Time, mh host.MH, out []Action) []Action {
 	home := m.cfg.Home.Addr()
 	var msg mobility.Message
 	if err := msg.Decode(mh.Data); err != nil {
-		if mh.Dst != home {
+		if mh.Dst != home && mh.Dst != m.s.Bind.CareOf {
 			return out
 		}
 		m.s.Count.Malformed++
@@ -40,6 +41,8 @@ func (m *Machine) receive(now time.Time, mh host.MH, out []Action) []Action {
 		}
 	case mobility.BindingError:
 		return m.bindingError(now, mh, b, out)
+	case mobility.BindingUpdate:
+		return m.noAgent(now, mh, b, out)
 	}
 	return out
 }
@@ -149,6 +152,9 @@ func later1(a, b time.Time) time.Time {
 // are not authenticated.
 const errorPause = time.Second
 
+// problemPause is the least time between two notes of a Parameter Problem.
+const problemPause = time.Minute
+
 // bindingError takes a Binding Error (§11.3.6). From the home agent, status 1 says that it has lost the binding.
 func (m *Machine) bindingError(now time.Time, mh host.MH, be mobility.BindingError, out []Action) []Action {
 	s, r := &m.s, &m.s.Reg
@@ -175,24 +181,50 @@ func (m *Machine) unknownType(now time.Time, mh host.MH, out []Action) []Action 
 	if mh.CareOf.IsValid() {
 		to, be.HomeAddr = mh.CareOf, mh.Src
 	}
-	if !to.IsValid() || to.IsMulticast() || to.IsUnspecified() || now.Sub(m.s.UnknownAt) < errorPause {
+	if now.Sub(m.s.UnknownAt) < errorPause {
 		return out
 	}
 	m.s.UnknownAt = now
-	msg := mobility.Message{Body: be}
+	return m.reply(mh, to, be, out)
+}
+
+// noAgent answers a home registration: this node is no home agent (§10.3.1). Nothing that
+// came in the clear is believed, and nothing is kept of it. One with a home address option does not get
+// here: for that the kernel wants a binding.
+func (m *Machine) noAgent(now time.Time, mh host.MH, u mobility.BindingUpdate, out []Action) []Action {
+	if !u.Flags.Has(mobility.FlagHome) || mh.CareOf.IsValid() || now.Sub(m.s.RefusedAt) < errorPause ||
+		mh.Dst != m.cfg.Home.Addr() && mh.Dst != m.s.Bind.CareOf {
+		return out
+	}
+	m.s.RefusedAt = now
+	return m.reply(mh, mh.Src, mobility.BindingAck{Status: mobility.StatusHomeRegUnsupported, Seq: u.Seq}, out)
+}
+
+// reply sends a message without options to a stranger, from the address that theirs came to.
+func (m *Machine) reply(mh host.MH, to netip.Addr, body mobility.Body, out []Action) []Action {
+	local := to.IsLinkLocalUnicast()
+	if !local && !mobility.UnicastRoutable(to) {
+		return out
+	}
+	msg := mobility.Message{Body: body}
 	data, err := msg.AppendTo(nil)
 	if err != nil {
 		return out
 	}
-	answer := host.MH{Src: m.cfg.Home.Addr(), Dst: to, Data: data}
+	answer := host.MH{Src: mh.Dst, Dst: to, Data: data}
+	if local { // only the link tells where it is
+		answer.IfIndex = mh.IfIndex
+	}
 	return append(out, Host{Home: m.cfg.Home.Addr(), Ops: []host.Op{host.SendMH{MH: answer}}})
 }
 
-// icmpError notes that the home agent cannot read what we send (§11.3.5).
-func (m *Machine) icmpError(e host.ICMPError, out []Action) []Action {
-	if e.Dst != m.cfg.HomeAgent || e.Type != 4 {
+// icmpError notes that the home agent cannot read what we send (§11.3.5). Anybody can say so:
+// it is not noted without limit.
+func (m *Machine) icmpError(now time.Time, e host.ICMPError, out []Action) []Action {
+	if e.Dst != m.cfg.HomeAgent || e.Type != 4 || now.Sub(m.s.ProblemAt) < problemPause {
 		return out
 	}
+	m.s.ProblemAt = now
 	return m.note(slog.LevelWarn, "parameter problem: the home agent does not understand Mobile IPv6", out,
 		slog.Int("code", int(e.Code)), slog.String("from", e.From.String()))
 }

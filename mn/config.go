@@ -26,7 +26,7 @@ type Config struct {
 	HomeAgent netip.Addr
 
 	// Interfaces are patterns of interface names (as path.Match), the most preferred first. None:
-	// all interfaces but the loopback, alike.
+	// all interfaces but the loopback and tunnels, alike.
 	Interfaces []string
 
 	Lifetime time.Duration // wanted for a registration; 0: 10 min; at least 8 s

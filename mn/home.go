@@ -43,7 +43,8 @@ func (m *Machine) returning(now time.Time, moved, back bool, out []Action) []Act
 	s.Bind = to
 	out = m.save(out)
 	// MUST NOT do duplicate address detection while the agent may defend the address (§11.5.5).
-	ops := append(m.homeAddr(true, s.Cur.IfIndex, false), m.route(m.routing(s.Cur), back || s.Reput)...)
+	ops := append(m.meetAgent(), m.homeAddr(true, s.Cur.IfIndex, false)...)
+	ops = append(ops, m.route(m.routing(s.Cur), back || s.Reput)...)
 	out = m.hostOps(ops, true, out)
 	out = m.xfrmOps(m.withReput(m.plan.Change(from, to, protect.Grace{})), out)
 	out = m.hostOps(m.letGo(back), false, out)
@@ -57,6 +58,21 @@ func (m *Machine) returning(now time.Time, moved, back bool, out []Action) []Act
 		m.kick(now)
 	}
 	return out
+}
+
+// meetAgent records the home agent's link-layer address from its advertisement (§11.5.5). Until it has
+// ceased to defend the home address nobody may be asked for it from that address, as
+// the kernel would. Where no advertisement has told it, the kernel asks all the same.
+func (m *Machine) meetAgent() []host.Op {
+	l := m.linkByIndex(m.s.Cur.IfIndex)
+	if l == nil {
+		return nil
+	}
+	hard := l.agentHardAddr(m.cfg.HomeAgent)
+	if len(hard) == 0 {
+		return nil
+	}
+	return []host.Op{host.PutNeighbour{IfIndex: l.Link.Index, Addr: m.cfg.HomeAgent, HardAddr: hard}}
 }
 
 // simplyHome is for a node without a binding: the home address is an address like any other.

@@ -60,7 +60,7 @@ func (m *Machine) hostEvent(now time.Time, ev host.Event, out []Action) []Action
 	case host.MHReceived:
 		return m.receive(now, e.MH, out)
 	case host.ICMPError:
-		return m.icmpError(e, out)
+		return m.icmpError(now, e, out)
 	case host.Lost:
 		m.s.DoubtUntil = now.Add(doubtTime)
 		for i := range m.s.Links {
@@ -98,10 +98,10 @@ func (m *Machine) linkChanged(now time.Time, e host.LinkChanged, out []Action) [
 		l = &s.Links[len(s.Links)-1]
 	}
 	wasUp := !l.UpSince.IsZero()
-	renamed := first || l.Link.Name != e.Link.Name
+	renamed := first || l.Link.Name != e.Link.Name || l.Link.Tunnel != e.Link.Tunnel
 	l.Link, l.Doubt = e.Link, false
 	if renamed {
-		l.Pref = m.cfg.preference(e.Link.Name)
+		l.Pref = m.cfg.preference(e.Link)
 		if l.Pref >= 0 {
 			out = m.prepareLink(l, out)
 		}
@@ -139,13 +139,14 @@ func (m *Machine) dropLink(index int) {
 	}
 }
 
-// preference is the place of the first pattern that the name matches, or -1.
-func (c Config) preference(name string) int {
-	if len(c.Interfaces) == 0 && name != "lo" {
+// preference is the place of the first pattern that the name matches, or -1. An interface that
+// is itself carried by another is for those who name it.
+func (c Config) preference(l host.Link) int {
+	if len(c.Interfaces) == 0 && l.Name != "lo" && !l.Tunnel {
 		return 0
 	}
 	for i, p := range c.Interfaces {
-		if ok, _ := path.Match(p, name); ok {
+		if ok, _ := path.Match(p, l.Name); ok {
 			return i
 		}
 	}

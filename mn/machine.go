@@ -59,6 +59,8 @@ type state struct {
 	Count     Counters
 	BEAt      time.Time // when a Binding Error was last heeded
 	UnknownAt time.Time // when an unknown type was last answered
+	RefusedAt time.Time // when a Binding Update was last refused
+	ProblemAt time.Time // when a Parameter Problem was last noted
 }
 
 // pending are the operations of a batch that waits for its answer: Hard ones

@@ -68,7 +68,7 @@ func (m *Machine) place(kind attachKind, l *link, a netip.Addr, usable time.Time
 		inUse = m.s.Cur.Router
 	}
 	at := attachment{Kind: kind, IfIndex: l.Link.Index, Name: l.Link.Name, CareOf: a,
-		Router: l.nextHop(a, inUse), OnLink: l.onLink(),
+		Router: l.nextHop(a, inUse), OnLink: l.onLink(a),
 		LinkUp: l.UpSince, RouterAt: l.advertisedBy(a), CareOfAt: usable}
 	// After a restart the router of before is believed until one has spoken.
 	if old := m.s.Before; len(l.Routers) == 0 && !l.SawUp && old.IfIndex == at.IfIndex && old.CareOf == a {

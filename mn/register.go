@@ -186,7 +186,11 @@ func (m *Machine) sendDue(now time.Time, out []Action) []Action {
 	s.Count.UpdatesSent++
 	out = m.save(out) // a sequence number is never used twice, a crash or not
 	mh := host.MH{Src: m.cfg.Home.Addr(), Dst: m.cfg.HomeAgent, Data: data}
-	out = append(out, Host{Home: m.cfg.Home.Addr(), Ops: []host.Op{host.SendMH{MH: mh}}})
+	var ops []host.Op
+	if s.Bind.Phase == protect.Returning && !first { // the entry may have aged
+		ops = m.meetAgent()
+	}
+	out = append(out, Host{Home: m.cfg.Home.Addr(), Ops: append(ops, host.SendMH{MH: mh})})
 	if s.Move.UpdateAt.IsZero() {
 		s.Move.UpdateAt = now
 	}

@@ -2,6 +2,7 @@ package mn
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/mip6/mip6/internal/host"
@@ -13,6 +14,13 @@ const (
 	maxSolicitations     = 3
 	solicitationInterval = 4 * time.Second
 	missedAdvertisements = 3
+)
+
+// What strangers' advertisements may make us remember: routers of a link, and prefixes of one
+// router, and of all of them as routes.
+const (
+	maxRouters  = 16
+	maxPrefixes = 32
 )
 
 // asks tells whether a router solicitation is wanted on the link.
@@ -46,12 +54,17 @@ func (m *Machine) routerSeen(now time.Time, r host.Router, out []Action) []Actio
 		}
 	}
 	if e == nil {
+		if lifetime(r) <= 0 {
+			return out // it says that it is none
+		}
+		m.makeRoom(l)
 		l.Routers = append(l.Routers, router{First: now})
 		e = &l.Routers[len(l.Routers)-1]
 		if len(l.Routers) == 1 {
 			out = m.changed("router", out)
 		}
 	}
+	r.Prefixes = m.bounded(r.Prefixes)
 	e.Router = r
 	e.Until = now.Add(lifetime(r))
 	if r.Interval > 0 {
@@ -59,6 +72,51 @@ func (m *Machine) routerSeen(now time.Time, r host.Router, out []Action) []Actio
 	}
 	m.revive(l, r)
 	return out
+}
+
+// makeRoom lets one more router in where there are enough: the one goes that ends first, but one
+// that advertises where we are only after the others, and the one in use never.
+func (m *Machine) makeRoom(l *link) {
+	if len(l.Routers) < maxRouters {
+		return
+	}
+	cur := &m.s.Cur
+	here := cur.IfIndex == l.Link.Index
+	worst, rank := -1, 0
+	for i := range l.Routers {
+		r := &l.Routers[i]
+		n := 2
+		if here && r.Router.Addr == cur.Router {
+			continue
+		} else if here && advertises(r.Router, cur.CareOf) {
+			n = 1
+		}
+		if n > rank || n == rank && r.Until.Before(l.Routers[worst].Until) {
+			worst, rank = i, n
+		}
+	}
+	l.Routers = slices.Delete(l.Routers, worst, worst+1)
+}
+
+// bounded are as many prefixes as are remembered of a router, those of the home address and of where
+// we are before others.
+func (m *Machine) bounded(ps []host.RouterPrefix) []host.RouterPrefix {
+	if len(ps) <= maxPrefixes {
+		return ps
+	}
+	ps = slices.Clone(ps)
+	slices.SortStableFunc(ps, func(a, b host.RouterPrefix) int { return m.worth(b.Prefix) - m.worth(a.Prefix) })
+	return slices.Clone(ps[:maxPrefixes])
+}
+
+func (m *Machine) worth(p netip.Prefix) int {
+	switch {
+	case m.cfg.Home.IsValid() && p.Contains(m.cfg.Home.Addr()):
+		return 2
+	case m.s.Cur.CareOf.IsValid() && p.Contains(m.s.Cur.CareOf):
+		return 1
+	}
+	return 0
 }
 
 // lifetime is how long what a router told is of use.
@@ -138,8 +196,35 @@ func (l *link) nextHop(a, inUse netip.Addr) netip.Addr {
 	return best
 }
 
-// onLink are the prefixes that are on the link (L bit), in order of their first mention.
-func (l *link) onLink() []netip.Prefix {
+// agentHardAddr is the link-layer address of the router that has told the home agent's address as
+// its own (R bit), else of the only home agent on the link; nil: it is not known.
+func (l *link) agentHardAddr(agent netip.Addr) []byte {
+	var only []byte
+	agents := 0
+	for _, r := range l.Routers {
+		told := false
+		for _, p := range r.Router.Prefixes {
+			if p.RouterAddr == agent {
+				return r.Router.HardAddr
+			}
+			told = told || p.RouterAddr.IsValid()
+		}
+		if r.Router.HomeAgent {
+			agents++
+			if only = r.Router.HardAddr; told {
+				only = nil // it goes by other addresses
+			}
+		}
+	}
+	if agents != 1 {
+		return nil
+	}
+	return only
+}
+
+// onLink are the prefixes that are on the link (L bit), in order of their first mention, not
+// without bound but with that of the address.
+func (l *link) onLink(address netip.Addr) []netip.Prefix {
 	var out []netip.Prefix
 	for _, r := range l.Routers {
 		for _, p := range r.Router.Prefixes {
@@ -150,8 +235,12 @@ func (l *link) onLink() []netip.Prefix {
 			for _, q := range out {
 				known = known || q == p.Prefix.Masked()
 			}
-			if !known {
+			switch {
+			case known:
+			case len(out) < maxPrefixes:
 				out = append(out, p.Prefix.Masked())
+			case p.Prefix.Contains(address):
+				out[maxPrefixes-1] = p.Prefix.Masked()
 			}
 		}
 	}

@@ -221,6 +221,7 @@ func (r *rig) run(line string) {
 		if have, ok := r.links[w[1]]; ok {
 			l.Index, l.LinkLocal = have.Index, have.LinkLocal
 		}
+		_, l.Tunnel = o["tunnel"]
 		if o["ll"] != "" {
 			l.LinkLocal = netip.MustParseAddr(o["ll"])
 		}
@@ -254,7 +255,17 @@ func (r *rig) run(line string) {
 	case "brr":
 		r.mh(mobility.Message{Body: mobility.BindingRefreshRequest{}}, host.MH{Src: ha, Dst: hoa})
 	case "mhtype":
-		r.step(HostEvent{host.MHReceived{MH: host.MH{Src: r.ip("HA"), Dst: hoa, Data: []byte{59, 0, 99, 0, 0, 0, 0, 0}}}})
+		r.step(HostEvent{host.MHReceived{MH: host.MH{Src: r.ip("HA"), Dst: r.to(o), Data: []byte{59, 0, 99, 0, 0, 0, 0, 0}}}})
+	case "bu": // a stranger takes us for a home agent
+		bu := mobility.BindingUpdate{Seq: 7, Flags: mobility.FlagAck, Lifetime: 9}
+		if _, ok := o["home"]; ok {
+			bu.Flags |= mobility.FlagHome
+		}
+		r.mh(mobility.Message{Body: bu}, host.MH{Src: netip.MustParseAddr(o["from"]), Dst: r.to(o), IfIndex: 1})
+	case "icmp":
+		r.step(HostEvent{host.ICMPError{Type: 4, Code: 2, From: r.ip("R1"), Dst: ha}})
+	case "flood":
+		r.flood(w, o)
 	case "refresh":
 		r.step(Refresh{})
 	case "stop":
@@ -310,8 +321,41 @@ func (r *rig) addr(w []string, o map[string]string, gone bool) {
 func (r *rig) ra(w []string, o map[string]string) {
 	p := host.RouterPrefix{Prefix: netip.MustParsePrefix(values.Replace(o["prefix"])), OnLink: true, Auto: true,
 		Valid: r.dur(o["valid"], 24*time.Hour), Preferred: time.Hour}
-	r.step(HostEvent{host.RouterSeen{Router: host.Router{IfIndex: r.links[w[1]].Index, Addr: r.ip(o["from"]),
-		Lifetime: r.dur(o["lifetime"], 30*time.Minute), Interval: r.dur(o["interval"], 0), Prefixes: []host.RouterPrefix{p}}}})
+	router := host.Router{IfIndex: r.links[w[1]].Index, Addr: r.ip(o["from"]),
+		Lifetime: r.dur(o["lifetime"], 30*time.Minute), Interval: r.dur(o["interval"], 0), Prefixes: []host.RouterPrefix{p}}
+	_, router.HomeAgent = o["agent"]
+	if v, ok := o["own"]; ok {
+		router.Prefixes[0].RouterAddr = r.ip(v)
+	}
+	if v, ok := o["hard"]; ok {
+		router.HardAddr = []byte{2, 0, 0, 0, 0, v[0]}
+	}
+	if _, ok := o["none"]; ok {
+		router.Prefixes = nil
+	}
+	r.step(HostEvent{host.RouterSeen{Router: router}})
+}
+
+// to is the address that a stranger's message came to.
+func (r *rig) to(o map[string]string) netip.Addr {
+	if v, ok := o["to"]; ok {
+		return r.ip(v)
+	}
+	return hoa
+}
+
+// flood advertises from many forged addresses, each many prefixes that never end.
+func (r *rig) flood(w []string, o map[string]string) {
+	n, _ := strconv.Atoi(o["n"])
+	for i := range n {
+		router := host.Router{IfIndex: r.links[w[1]].Index, Lifetime: 18 * time.Hour,
+			Addr: netip.AddrFrom16([16]byte{0: 0xfe, 1: 0x80, 8: 0xbb, 14: byte(i >> 8), 15: byte(i)})}
+		for j := range 40 {
+			a := netip.AddrFrom16([16]byte{0: 0x20, 1: 1, 2: 0xd, 3: 0xb9, 4: byte(i >> 8), 5: byte(i), 6: byte(j)})
+			router.Prefixes = append(router.Prefixes, host.RouterPrefix{Prefix: netip.PrefixFrom(a, 64), Valid: 18 * time.Hour})
+		}
+		r.step(HostEvent{host.RouterSeen{Router: router}})
+	}
 }
 
 func (r *rig) keys(w []string, o map[string]string) {
@@ -402,6 +446,15 @@ func (r *rig) show(what string) {
 		fmt.Fprintf(&r.out, "           move %v→%v link %s router %s care-of %s migrated %s update %s ack %s\n",
 			names.Replace(mv.From.String()), names.Replace(mv.To.String()), since(mv.LinkUp), since(mv.RouterAt),
 			since(mv.CareOfAt), since(mv.Migrated), since(mv.UpdateAt), since(mv.AckAt))
+	case "routers":
+		for _, l := range r.m.s.Links {
+			prefixes, inUse := 0, false
+			for _, e := range l.Routers {
+				prefixes = max(prefixes, len(e.Router.Prefixes))
+				inUse = inUse || e.Router.Addr == i.Router
+			}
+			fmt.Fprintf(&r.out, "           %s: %d routers, %d prefixes at most, that in use: %v\n", l.Link.Name, len(l.Routers), prefixes, inUse)
+		}
 	case "state":
 		fmt.Fprintf(&r.out, "           state %v care-of %v seq %d status %d expires %v refresh %v\n", i.State,
 			names.Replace(i.CareOf.String()), i.Seq, i.Status, stampOrNone(i.Expires), stampOrNone(i.RefreshAt))

@@ -102,7 +102,7 @@ func (m *Machine) Learn(s *Scout) {
 	m.s.Links, m.s.Order, m.s.DoubtUntil = s.m.s.Links, s.m.s.Order, s.m.s.DoubtUntil
 	m.s.Routes, s.m.s.Routes = s.m.s.Routes, routing{}
 	for i := range m.s.Links {
-		m.s.Links[i].Pref = m.cfg.preference(m.s.Links[i].Link.Name)
+		m.s.Links[i].Pref = m.cfg.preference(m.s.Links[i].Link)
 	}
 }
 

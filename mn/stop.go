@@ -155,7 +155,7 @@ func (m *Machine) setConfig(now time.Time, c Config, out []Action) []Action {
 	m.cfg = c
 	for i := range m.s.Links {
 		l := &m.s.Links[i]
-		l.Pref = c.preference(l.Link.Name)
+		l.Pref = c.preference(l.Link)
 		if l.asks() && l.AskAt.IsZero() {
 			l.AskAt = now
 		}

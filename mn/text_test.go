@@ -73,6 +73,8 @@ func hostText(op host.Op) string {
 		return "send " + mhText(o.MH)
 	case host.DropUnresolved:
 		return fmt.Sprintf("neigh drop unresolved dev %d keep=%v", o.IfIndex, o.Keep)
+	case host.PutNeighbour:
+		return fmt.Sprintf("neigh replace %v dev %d lladdr %x reachable", o.Addr, o.IfIndex, o.HardAddr)
 	case host.SetSysctl:
 		return fmt.Sprintf("sysctl %s=%s", o.Key, o.Value)
 	}
@@ -90,6 +92,8 @@ func mhText(mh host.MH) string {
 		s += fmt.Sprintf("BU seq=%d flags=%v lifetime=%v", b.Seq, b.Flags, b.Lifetime.Duration())
 	case mobility.BindingError:
 		s += fmt.Sprintf("BE status=%d home=%v", b.Status, b.HomeAddr)
+	case mobility.BindingAck:
+		s += fmt.Sprintf("BA status=%d seq=%d lifetime=%v", b.Status, b.Seq, b.Lifetime.Duration())
 	default:
 		s += m.Type().String()
 	}
