@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"bytes"
 	"context"
 	"net"
 	"net/netip"
@@ -58,6 +59,25 @@ func TestPutNeighbour(t *testing.T) {
 	must(t, h, op)
 	if got := a.ip("neigh show 2001:db8:99::2 dev va"); !strings.Contains(got, "02:00:00:00:00:08") {
 		t.Errorf("recorded anew: %s", got)
+	}
+	// Back home: the first that leaves from the home address is what was to be sent, no solicitation.
+	home := netip.MustParsePrefix("2001:db8:99::10/64")
+	c := b.capture("vb")
+	must(t, h, op, host.PutAddr{IfIndex: i, Prefix: home, Home: true, NoDAD: true})
+	a.in(func() {
+		conn, err := net.Dial("udp6", net.JoinHostPort(op.Addr.String(), "9"))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		if _, err := conn.Write([]byte("at once")); err != nil {
+			t.Error(err)
+		}
+	})
+	f := c.wait("a packet from the home address", func(f []byte) bool { return netip.AddrFrom16([16]byte(f[22:38])) == home.Addr() })
+	if f[14+6] != 17 || !bytes.Equal(f[:6], op.HardAddr) {
+		t.Errorf("first from the home address: % x", f)
 	}
 	op.HardAddr = []byte{1} // as no Ethernet has it
 	if err := one(h, op); err == nil {
