@@ -68,8 +68,9 @@ func (m *Machine) strays(now time.Time, out []Action) []Action {
 		if a == nil || !a.Addr.Home || l.Link.Name == "lo" || l.Link.Index == m.s.OnIf {
 			continue
 		}
+		stray := host.DelAddr{IfIndex: l.Link.Index, Prefix: a.Addr.Prefix} // a is not valid behind dropAddr
 		l.dropAddr(home)
-		out = m.hostOps([]host.Op{host.DelAddr{IfIndex: l.Link.Index, Prefix: a.Addr.Prefix}}, false, out)
+		out = m.hostOps([]host.Op{stray}, false, out)
 	}
 	return out
 }
