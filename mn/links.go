@@ -55,6 +55,9 @@ func (m *Machine) hostEvent(now time.Time, ev host.Event, out []Action) []Action
 		return m.linkChanged(now, e, out)
 	case host.AddrChanged:
 		m.addrChanged(now, e)
+		if !e.Gone {
+			return m.duplicateAtHome(now, e.Addr, out)
+		}
 	case host.RouterSeen:
 		return m.routerSeen(now, e.Router, out)
 	case host.MHReceived:

@@ -46,6 +46,8 @@ type state struct {
 	RepairAt           time.Time
 	RepairPause        time.Duration
 	HomeGraceAt        time.Time
+	AgainAt            time.Time // the home address is put on the home link once more
+	AgainPause         time.Duration
 
 	HoldUntil time.Time // after a restart: wait so long for the care-of address of before
 
@@ -146,6 +148,7 @@ func (m *Machine) settle(now time.Time, out []Action) []Action {
 		out = m.follow(now, out)
 		out = m.strays(now, out)
 		out = m.repair(now, out)
+		out = m.putAgain(now, out)
 		out = m.solicit(now, out)
 		if m.open() {
 			out = m.sendDue(now, out)
@@ -181,6 +184,7 @@ func (m *Machine) Deadline() time.Time {
 		return d
 	}
 	min(s.RepairAt)
+	min(s.AgainAt)
 	min(s.HoldUntil)
 	for i := range s.Links {
 		s.Links[i].deadline(s.Now, min)
