@@ -8,7 +8,7 @@ endif
 export GOTOOLCHAIN ?= auto
 export CGO_ENABLED := 0
 
-FUZZTIME ?= 20000x
+FUZZTIME ?= 100000x
 
 .PHONY: help demo test check build lint fuzz bench clean deps deps-all
 

@@ -115,6 +115,23 @@ func (s *story) make(ctx context.Context, m move) (r moved, err error) {
 	return r, s.evaluate(ctx, m, &r, survived)
 }
 
+// signalled finds the first binding update of a window and its acknowledgement,
+// zero where there is none. At home they have neither home address option nor routing header.
+func (s *story) signalled(ctx context.Context, iface string, w Window, home bool) (bu, ba time.Time, err error) {
+	answer := isBA(s.plan.HoA)
+	if home {
+		answer = func(p lab.Seen) bool { return p.Proto == protoESP && p.Src == s.plan.HA && p.Dst == s.plan.HoA }
+		bu, err = s.firstSPI(ctx, iface, w, s.plan.HoA, s.plan.HA)
+	} else {
+		bu, err = s.first(iface, w, isBU(s.plan.HoA))
+	}
+	if err != nil || bu.IsZero() {
+		return bu, ba, err
+	}
+	ba, err = s.first(iface, Window{bu, w.To}, answer)
+	return bu, ba, err
+}
+
 // evaluate takes the numbers of a move from captures and pings.
 func (s *story) evaluate(ctx context.Context, m move, r *moved, survived bool) error {
 	w := r.window
@@ -143,25 +160,9 @@ func (s *story) evaluate(ctx context.Context, m move, r *moved, survived bool) e
 		return err
 	}
 	coa := s.addrs.usable(m.to, r.up)
-	bu, err := s.first(iface, w, isBU(s.plan.HoA))
+	bu, ba, err := s.signalled(ctx, iface, w, m.to == s.plan.HoA)
 	if err != nil {
 		return err
-	}
-	if m.to == s.plan.HoA { // from home a binding update has no home address option
-		bu, err = s.firstSPI(ctx, iface, w, s.plan.HoA, s.plan.HA)
-		if err != nil {
-			return err
-		}
-	}
-	var ba time.Time
-	if !bu.IsZero() {
-		want := isBA(s.plan.HoA)
-		if m.to == s.plan.HoA {
-			want = func(p lab.Seen) bool { return p.Proto == protoESP && p.Src == s.plan.HA && p.Dst == s.plan.HoA }
-		}
-		if ba, err = s.first(iface, Window{bu, w.To}, want); err != nil {
-			return err
-		}
 	}
 	switch {
 	case s.addrs.had(m.to, w.From):

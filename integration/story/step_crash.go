@@ -56,7 +56,7 @@ func (s *story) crashHA(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p, err := s.ping()
+	p, err := s.pingAnswered(ctx)
 	if err != nil {
 		return err
 	}
@@ -66,9 +66,6 @@ func (s *story) crashHA(ctx context.Context) error {
 			p.stop()
 		}
 	}()
-	if err := p.answered(ctx, time.Now(), 5*time.Second); err != nil {
-		return err
-	}
 	s.say("ha", "mip6d is killed (SIGKILL)")
 	killed := time.Now()
 	s.ha.proc.Kill()
@@ -107,7 +104,7 @@ func (s *story) crashMN(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p, err := s.ping()
+	p, err := s.pingAnswered(ctx)
 	if err != nil {
 		return err
 	}
@@ -117,9 +114,6 @@ func (s *story) crashMN(ctx context.Context) error {
 			p.stop()
 		}
 	}()
-	if err := p.answered(ctx, time.Now(), 5*time.Second); err != nil {
-		return err
-	}
 	s.say("mn", "mip6d is killed (SIGKILL)")
 	killed := time.Now()
 	s.mn.proc.Kill()

@@ -34,7 +34,7 @@ func (s *story) keyMobility(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p, err := s.ping()
+	p, err := s.pingAnswered(ctx)
 	if err != nil {
 		return err
 	}
@@ -44,9 +44,6 @@ func (s *story) keyMobility(ctx context.Context) error {
 			p.stop()
 		}
 	}()
-	if err := p.answered(ctx, time.Now(), 5*time.Second); err != nil {
-		return err
-	}
 	w := Window{}
 	if w.From, _, err = s.lab.Move(ctx, to); err != nil {
 		return err

@@ -131,3 +131,16 @@ func (d *datagrams) stop() (sentUp, lostUp, sentDown, lostDown int) {
 	sentDown, lostDown, _ = d.down.Stop()
 	return
 }
+
+// pingAnswered starts pings and returns when one was answered each way.
+func (s *story) pingAnswered(ctx context.Context) (*pings, error) {
+	p, err := s.ping()
+	if err != nil {
+		return nil, err
+	}
+	if err := p.answered(ctx, time.Now(), 5*time.Second); err != nil {
+		p.stop()
+		return nil, err
+	}
+	return p, nil
+}

@@ -9,7 +9,8 @@ import (
 	"github.com/mip6/mip6/mn"
 )
 
-// stopWait bounds how long the Deletes of the IKE SAs are waited for at the end.
+// stopWait bounds how long IKE SAs that are not closed yet are waited for at the end.
+// The answer to a Delete is not: a peer that missed it finds out by itself.
 const stopWait = time.Second
 
 // stopping is the orderly end: first the roles, which still need their keys for
