@@ -34,9 +34,10 @@ var rooms = map[string]room{
 	"mobility/protect": {imports: []string{"mobility", "mobility/binding", "xfrm"}, pure: true,
 		why: "it says which policies and states should be; it knows neither sockets nor IKE"},
 
-	"mn": {imports: []string{"mobility", "mobility/binding", "mobility/rr", "mobility/protect", "xfrm", "internal/host"}, pure: true, why: whyRole},
-	"ha": {imports: []string{"mobility", "mobility/binding", "mobility/protect", "xfrm", "internal/host"}, pure: true, why: whyRole},
-	"cn": {imports: []string{"mobility", "mobility/binding", "mobility/rr", "mobility/protect", "xfrm", "internal/host"}, pure: true, why: whyRole},
+	"mn":          {imports: []string{"mobility", "mobility/binding", "mobility/rr", "mobility/protect", "xfrm", "internal/host"}, pure: true, why: whyRole},
+	"mn/optimise": {imports: []string{"mobility", "mobility/binding", "mobility/rr", "mobility/protect", "xfrm", "internal/host"}, pure: true, why: whyRole},
+	"ha":          {imports: []string{"mobility", "mobility/binding", "mobility/protect", "xfrm", "internal/host"}, pure: true, why: whyRole},
+	"cn":          {imports: []string{"mobility", "mobility/binding", "mobility/rr", "mobility/protect", "xfrm", "internal/host"}, pure: true, why: whyRole},
 
 	"ike/message":   {pure: true, why: whyCodec},
 	"ike/transform": {imports: []string{"ike/message"}, pure: true, why: "transforms compute; they know no exchange"},
@@ -46,7 +47,7 @@ var rooms = map[string]room{
 	"xfrm":          {pure: true, why: whyVocabulary},
 	"internal/host": {pure: true, why: whyVocabulary},
 
-	"internal/couple": {imports: []string{"mn", "ha", "cn", "ike", "ike/message", "ike/transform", "ike/pki", "mobility", "mobility/protect",
+	"internal/couple": {imports: []string{"mn", "mn/optimise", "ha", "cn", "ike", "ike/message", "ike/transform", "ike/pki", "mobility", "mobility/protect",
 		"xfrm", "internal/host"}, pure: true, why: "it turns actions of one machine into events of another, for the daemon and the simulator alike"},
 
 	"xfrm/kernel":    {imports: []string{"xfrm", "internal/netns"}, modules: []string{netlink + "/nl", netns, sys}, why: whyActs},
@@ -70,7 +71,7 @@ var rooms = map[string]room{
 	"internal/control": {modules: []string{sys}, why: "the API is what others see: it must not drag the daemon's inside along"},
 	"internal/doctor":  {imports: []string{"internal/control", "xfrm", "xfrm/kernel"}, modules: []string{sys}, why: "it tries what a host can do, and is asked without a daemon"},
 
-	"internal/daemon": {imports: []string{"mn", "ha", "cn", "ike", "ike/message", "ike/transform", "ike/pki", "mobility", "mobility/protect", "xfrm",
+	"internal/daemon": {imports: []string{"mn", "mn/optimise", "ha", "cn", "ike", "ike/message", "ike/transform", "ike/pki", "mobility", "mobility/protect", "xfrm",
 		"xfrm/kernel", "xfrm/userspace", "internal/config", "internal/control", "internal/couple", "internal/doctor", "internal/host",
 		"internal/host/linux", "internal/ledger", "internal/loop", "internal/telemetry"},
 		modules: []string{sys, "golang.org/x/sync/errgroup"}, why: "the daemon owns and connects; decisions and protocol belong above, packets and captures elsewhere"},

@@ -203,8 +203,11 @@ type AdvertiseNeighbour struct {
 	Router   bool
 }
 
-// SendMH sends a Mobility Header. Which extension headers and SAs it travels
-// with is the business of the policies.
+// SendMH sends a Mobility Header. Without a care-of address in it, which extension
+// headers and SAs it travels with is the business of the policies. With one, its header is
+// written as it says, and the policies see the care-of address: with RouteHeader it goes
+// from Src to CareOf with a type 2 routing header for Dst; else from CareOf to Dst with a home address
+// option for Src. Its checksum is over Src and Dst either way (RFC 6275 §6.1.1).
 type SendMH struct{ MH MH }
 
 func (PutAddr) op()            {}
