@@ -269,11 +269,14 @@ type Info struct {
 	Expires         time.Time
 	RefreshAt       time.Time
 	KeyMobility     bool // K was agreed upon
-	Keys            bool // an IKE SA stands
-	Children        []ChildInfo
-	LastMove        MoveTimes
-	Moves           uint64
-	Counters        Counters
+	// Away: what the home address sends goes by the tunnel, or nowhere. Ready: and the tunnel stands at
+	// CareOf, where the node is. Sent: a Binding Update for CareOf has left. Bound: it was acknowledged.
+	Away, Ready, Sent, Bound bool
+	Keys                     bool // an IKE SA stands
+	Children                 []ChildInfo
+	LastMove                 MoveTimes
+	Moves                    uint64
+	Counters                 Counters
 }
 
 // Counters count since the start.

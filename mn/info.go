@@ -46,6 +46,13 @@ func (m *Machine) Info() Info {
 		KeyMobility: s.Reg.Key, Keys: s.Keys.Up,
 		LastMove: s.Move, Moves: s.Moves, Counters: s.Count,
 	}
+	switch s.Bind.Phase {
+	case protect.Away, protect.Adrift, protect.Returning:
+		i.Away = true
+	}
+	i.Ready = s.Bind.Phase == protect.Away && m.open() && s.Cur.Kind == abroad && s.Cur.CareOf == s.Bind.CareOf
+	i.Bound = i.Ready && s.Reg.Registered && s.Reg.At == s.Bind.CareOf
+	i.Sent = i.Bound || i.Ready && s.Reg.Want == wantBind && s.Reg.Tries > 0
 	if s.Reg.Registered {
 		i.Expires, i.RefreshAt = s.Reg.BoundUntil, s.Reg.RefreshAt
 	}

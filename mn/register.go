@@ -2,6 +2,7 @@ package mn
 
 import (
 	"log/slog"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -30,8 +31,9 @@ type registration struct {
 	Seq     uint16 // of the last Binding Update
 	Recent  []time.Time
 
-	BoundUntil time.Time // the agent may have a binding until then
-	Registered bool      // and has acknowledged it
+	BoundUntil time.Time  // the agent may have a binding until then
+	Registered bool       // and has acknowledged it
+	At         netip.Addr // for this care-of address
 	RefreshAt  time.Time
 
 	Status   int // of the last acknowledgement
