@@ -98,13 +98,25 @@ type RouterSeen struct{ Router Router }
 // MHReceived tells of a Mobility Header.
 type MHReceived struct{ MH MH }
 
-// ICMPError tells of an ICMPv6 error about a packet that this program sent, such as
-// a Parameter Problem for a home address option.
+// ICMPError tells of an ICMPv6 error (types 1 to 4) about a packet of this host, an
+// application's as well, that had a Mobility Header, a home address option or a type 2 routing
+// header. Anybody may have forged it: the packet in error shows only that its sender knew the
+// addresses in it.
 type ICMPError struct {
 	Type, Code uint8
-	From       netip.Addr
-	Dst        netip.Addr // where the packet in error went
-	Data       []byte     // as much of it as came back
+	Pointer    uint32     // of a Parameter Problem: the offset in the packet in error; else 0
+	From       netip.Addr // who sent the error
+	Src, Dst   netip.Addr // of the packet in error, as they stood on the wire
+	Home       netip.Addr // in its home address option; zero without one
+	// Final is its last destination, the home address of a type 2 routing header; zero without
+	// such a header.
+	Final netip.Addr
+	MH    bool // it carried a Mobility Header; one behind ESP is not seen
+	// Refuses tells of a Parameter Problem at just what is Mobile IPv6's: at the Next Header field of the
+	// Mobility Header (code 1), the home address option (code 2) or the type of the type 2 routing
+	// header (code 0). Who says so does not know it (RFC 6275 §11.3.5, RFC 8200 §4).
+	Refuses bool
+	Data    []byte // as much of the packet as came back, at most 1232 octets
 }
 
 // Lost tells that events were missed; the present state follows as events.
@@ -207,8 +219,17 @@ type AdvertiseNeighbour struct {
 // headers and SAs it travels with is the business of the policies. With one, its header is
 // written as it says, and the policies see the care-of address: with RouteHeader it goes
 // from Src to CareOf with a type 2 routing header for Dst; else from CareOf to Dst with a home address
-// option for Src. Its checksum is over Src and Dst either way (RFC 6275 §6.1.1).
+// option for Src. Its checksum is over Src and Dst either way (RFC 6275 §6.1.1), and all of
+// Src, Dst and CareOf are needed. The source on the wire has to be an address of this host, on
+// whichever interface, and not tentative.
 type SendMH struct{ MH MH }
+
+// PutCounter begins to count the packets that this host sends from Src to Dst, as the
+// upper layers see the two; neither those with a Mobility Header nor what IPsec makes of them.
+// One that is there counts on. DelCounter ends it. The host forgets all counters at
+// its end. The error wraps ErrNoCounter where the host cannot count.
+type PutCounter struct{ Src, Dst netip.Addr }
+type DelCounter struct{ Src, Dst netip.Addr }
 
 func (PutAddr) op()            {}
 func (DelAddr) op()            {}
@@ -224,6 +245,8 @@ func (PutNeighbour) op()       {}
 func (SolicitRouter) op()      {}
 func (AdvertiseNeighbour) op() {}
 func (SendMH) op()             {}
+func (PutCounter) op()         {}
+func (DelCounter) op()         {}
 
 // Host acts on a computer.
 type Host interface {
@@ -240,5 +263,8 @@ type Host interface {
 	// Owned lists what carries this program's mark in the host (routes, rules,
 	// proxies), as operations that would make it: for reconciling after a crash.
 	Owned(ctx context.Context) ([]Op, error)
+	// Count tells how many packets a counter has counted since PutCounter. The error wraps
+	// ErrNoCounter where there is none for the two addresses, or none at all.
+	Count(ctx context.Context, src, dst netip.Addr) (packets uint64, err error)
 	Close() error
 }

@@ -217,6 +217,10 @@ func (h *Host) apply(op host.Op) error {
 		return h.advertiseNeighbour(o)
 	case host.SendMH:
 		return h.sendMH(o.MH)
+	case host.PutCounter:
+		return h.putCounter(o.Src, o.Dst)
+	case host.DelCounter:
+		return h.delCounter(o.Src, o.Dst)
 	}
 	return fmt.Errorf("linux: unknown operation %T", op)
 }
