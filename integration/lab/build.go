@@ -22,11 +22,11 @@ var wires = []struct{ a, ai, b, bi string }{
 	{HA, HAHomeIface, Links, "ha-home0"},
 	{Router, "f1", Links, "router-f1"},
 	{Router, "f2", Links, "router-f2"},
-	{MN, MNIface, Links, mnPort},
+	{MN, MNIface, Links, portOf(MN)},
 }
 
-// mnPort is the end of the mobile node's wire that moves between the bridges.
-const mnPort = "mn-eth0"
+// portOf is the end of a mobile node's wire that moves between the bridges.
+func portOf(node string) string { return node + "-" + MNIface }
 
 // wire makes bridges and veth pairs, all down. No address is formed before settle.
 func (l *Lab) wire(context.Context) error {
@@ -46,16 +46,8 @@ func (l *Lab) wire(context.Context) error {
 		}
 	}
 	for i, w := range wires {
-		a, b := l.Host(w.a), l.Host(w.b)
-		v := &netlink.Veth{LinkAttrs: attrs(w.ai, l.Plan.MTU), PeerName: w.bi, PeerMTU: uint32(l.Plan.MTU)}
-		v.Namespace, v.PeerNamespace = netlink.NsFd(a.NS), netlink.NsFd(b.NS)
-		v.HardwareAddr = net.HardwareAddr{0x02, 0, 0, 1, byte(i), 1}
-		v.PeerHardwareAddr = net.HardwareAddr{0x02, 0, 0, 1, byte(i), 2}
-		if w.a == MN {
-			v.HardwareAddr = mnMAC[:]
-		}
-		if err := netlink.LinkAdd(v); err != nil {
-			return fmt.Errorf("lab: wire %s %s: %w", w.a, w.b, err)
+		if err := l.addWire(w.a, w.ai, w.b, w.bi, byte(i)); err != nil {
+			return err
 		}
 	}
 	for port, bridge := range map[string]Link{"ha-home0": Home, "router-f1": Foreign1, "router-f2": Foreign2} {
@@ -65,6 +57,21 @@ func (l *Lab) wire(context.Context) error {
 		if err := links.up(port); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// addWire makes one veth pair; n is in the addresses of its ends.
+func (l *Lab) addWire(a, ai, b, bi string, n byte) error {
+	v := &netlink.Veth{LinkAttrs: attrs(ai, l.Plan.MTU), PeerName: bi, PeerMTU: uint32(l.Plan.MTU)}
+	v.Namespace, v.PeerNamespace = netlink.NsFd(l.Host(a).NS), netlink.NsFd(l.Host(b).NS)
+	v.HardwareAddr = net.HardwareAddr{0x02, 0, 0, 1, n, 1}
+	v.PeerHardwareAddr = net.HardwareAddr{0x02, 0, 0, 1, n, 2}
+	if mac, ok := macs[a]; ok {
+		v.HardwareAddr = mac[:]
+	}
+	if err := netlink.LinkAdd(v); err != nil {
+		return fmt.Errorf("lab: wire %s %s: %w", a, b, err)
 	}
 	return nil
 }
@@ -131,7 +138,7 @@ func (l *Lab) settle(context.Context) error {
 			}
 		}
 	}
-	if err := l.settleMN(); err != nil {
+	if err := l.settleMN(MN); err != nil {
 		return err
 	}
 	p := l.Plan
@@ -152,10 +159,10 @@ func (l *Lab) settle(context.Context) error {
 	return ha.Sysctls("ipv6/conf/all/accept_dad=1", "ipv6/conf/"+HAHomeIface+"/accept_dad=1", "ipv6/conf/default/accept_dad=1")
 }
 
-// settleMN prepares the mobile node: a host as a laptop's kernel is, with addresses
+// settleMN prepares a mobile node: a host as a laptop's kernel is, with addresses
 // from its MAC so that they can be foretold, and the plan's DAD.
-func (l *Lab) settleMN() error {
-	h := l.Host(MN)
+func (l *Lab) settleMN(node string) error {
+	h := l.Host(node)
 	set := []string{"addr_gen_mode=0", "use_tempaddr=0", "accept_ra=1", "autoconf=1"}
 	switch l.Plan.DAD {
 	case DADOff:
@@ -217,19 +224,7 @@ func (l *Lab) routes(context.Context) error {
 	if p.Delay == 0 {
 		return nil
 	}
-	for _, end := range [][2]string{{Core, "router0"}, {Router, "core0"}} {
-		h := l.Host(end[0])
-		link, err := h.NL.LinkByName(end[1])
-		if err != nil {
-			return err
-		}
-		q := netlink.NewNetem(netlink.QdiscAttrs{LinkIndex: link.Attrs().Index, Handle: netlink.MakeHandle(1, 0), Parent: netlink.HANDLE_ROOT},
-			netlink.NetemQdiscAttrs{Latency: uint32(p.Delay.Microseconds()), Limit: 20000})
-		if err := h.NL.QdiscAdd(q); err != nil {
-			return fmt.Errorf("lab: delay on %s %s: %w (module sch_netem?)", end[0], end[1], err)
-		}
-	}
-	return nil
+	return l.delay([][2]string{{Core, "router0"}, {Router, "core0"}}, p.Delay)
 }
 
 // unwrapPath gives the system's error of a failed file operation.

@@ -12,6 +12,7 @@ import (
 
 // Captures are the running captures of a lab.
 type Captures struct {
+	dir  string
 	stop atomic.Bool
 	all  []*capture
 }
@@ -36,23 +37,31 @@ func (l *Lab) Capture(dir string) (*Captures, error) {
 		return nil, err
 	}
 	c := &Captures{}
-	for _, name := range hostNames {
-		h := l.Host(name)
-		list, err := whole(h.NL.LinkList)
-		if err != nil {
+	c.dir = dir
+	for _, name := range l.names {
+		if err := c.host(l.Host(name)); err != nil {
 			return nil, errors.Join(err, c.Stop())
-		}
-		for _, link := range list {
-			if t := link.Type(); t != "bridge" && (t != "veth" || name == Links) {
-				continue
-			}
-			if err := c.add(h, link.Attrs().Index, link.Attrs().Name, dir); err != nil {
-				return nil, errors.Join(err, c.Stop())
-			}
 		}
 	}
 	l.caps = c
 	return c, nil
+}
+
+// host captures on all interfaces of a host.
+func (c *Captures) host(h *Host) error {
+	list, err := whole(h.NL.LinkList)
+	if err != nil {
+		return err
+	}
+	for _, link := range list {
+		if t := link.Type(); t != "bridge" && (t != "veth" || h.Name == Links) {
+			continue
+		}
+		if err := c.add(h, link.Attrs().Index, link.Attrs().Name, c.dir); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (c *Captures) add(h *Host, ifindex int, iface, dir string) error {

@@ -25,7 +25,8 @@ type Lab struct {
 	log   io.Writer
 	procs []*Proc
 	caps  *Captures
-	on    Link // where the mobile node is
+	names []string        // of the hosts, in the order in which they were made
+	on    map[string]Link // where each mobile node is
 }
 
 // Options of Start.
@@ -34,14 +35,14 @@ type Options struct {
 	Log io.Writer // what the lab is doing, a line each; nil: nothing
 }
 
-// hostNames in the order in which they are made.
+// hostNames in the order in which Start makes them.
 var hostNames = []string{Links, Core, Router, HA, CN, MN}
 
 // Start builds the topology, starts radvd on ha and router, and returns when both
 // have sent on all their links and the mobile node has carrier at Plan.Start. It
 // does not wait for an address: see WaitAddr. Close takes all down again.
 func Start(ctx context.Context, p Plan, o Options) (*Lab, error) {
-	l := &Lab{Plan: p, Dir: o.Dir, hosts: map[string]*Host{}, log: o.Log}
+	l := &Lab{Plan: p, Dir: o.Dir, hosts: map[string]*Host{}, log: o.Log, on: map[string]Link{}}
 	if l.log == nil {
 		l.log = io.Discard
 	}
@@ -71,7 +72,10 @@ func (l *Lab) Host(name string) *Host {
 }
 
 // Link is where the mobile node is.
-func (l *Lab) Link() Link { return l.on }
+func (l *Lab) Link() Link { return l.on[MN] }
+
+// LinkOf is where a mobile node is.
+func (l *Lab) LinkOf(node string) Link { return l.on[node] }
 
 // Close stops captures and processes and removes the namespaces.
 func (l *Lab) Close() error {
@@ -84,10 +88,8 @@ func (l *Lab) Close() error {
 	if l.caps != nil {
 		errs = append(errs, l.caps.Stop())
 	}
-	for i := len(hostNames) - 1; i >= 0; i-- {
-		if h := l.hosts[hostNames[i]]; h != nil {
-			h.close()
-		}
+	for i := len(l.names) - 1; i >= 0; i-- {
+		l.hosts[l.names[i]].close()
 	}
 	return errors.Join(errs...)
 }
@@ -98,11 +100,18 @@ func (l *Lab) path(name string) string { return filepath.Join(l.Dir, name) }
 
 func (l *Lab) makeHosts(context.Context) error {
 	for _, name := range hostNames {
-		h, err := newHost(name)
-		if err != nil {
+		if err := l.makeHost(name); err != nil {
 			return err
 		}
-		l.hosts[name] = h
 	}
+	return nil
+}
+
+func (l *Lab) makeHost(name string) error {
+	h, err := newHost(name)
+	if err != nil {
+		return err
+	}
+	l.hosts[name], l.names = h, append(l.names, name)
 	return nil
 }

@@ -18,8 +18,13 @@ import (
 // is then zero). The node's kernel sees the loss of carrier before it sees the
 // new one, as with a cable.
 func (l *Lab) Move(ctx context.Context, to Link) (start, up time.Time, err error) {
-	links, mn := l.Host(Links), l.Host(MN)
-	port, err := links.NL.LinkByName(mnPort)
+	return l.MoveNode(ctx, MN, to)
+}
+
+// MoveNode is Move for either mobile node.
+func (l *Lab) MoveNode(ctx context.Context, node string, to Link) (start, up time.Time, err error) {
+	links, mn := l.Host(Links), l.Host(node)
+	port, err := links.NL.LinkByName(portOf(node))
 	if err != nil {
 		return start, up, err
 	}
@@ -30,12 +35,12 @@ func (l *Lab) Move(ctx context.Context, to Link) (start, up time.Time, err error
 	if err := mn.waitCarrier(ctx, MNIface, false); err != nil {
 		return start, up, err
 	}
-	l.on = None
-	l.say("the mobile node's carrier dropped")
+	l.on[node] = None
+	l.say("the carrier of %s dropped", node)
 	if to == None {
 		return start, up, nil
 	}
-	if err := links.enslave(mnPort, string(to)); err != nil {
+	if err := links.enslave(port.Attrs().Name, string(to)); err != nil {
 		return start, up, fmt.Errorf("lab: move to %s: %w", to, err)
 	}
 	if err := links.NL.LinkSetUp(port); err != nil {
@@ -45,8 +50,8 @@ func (l *Lab) Move(ctx context.Context, to Link) (start, up time.Time, err error
 		return start, up, err
 	}
 	up = time.Now()
-	l.on = to
-	l.say("the mobile node is on %s, %.1f ms without carrier", to, up.Sub(start).Seconds()*1e3)
+	l.on[node] = to
+	l.say("%s is on %s, %.1f ms without carrier", node, to, up.Sub(start).Seconds()*1e3)
 	return start, up, nil
 }
 

@@ -34,9 +34,10 @@ const (
 	Foreign2 Link = "f2"
 )
 
-// The hosts.
+// The hosts. MN2 is there only after Join.
 const (
 	MN     = "mn"
+	MN2    = "mn2"
 	HA     = "ha"
 	CN     = "cn"
 	Core   = "core"
@@ -46,7 +47,7 @@ const (
 
 // Interfaces that others name. The captures are called HOST-IFACE.pcapng.
 const (
-	MNIface     = "eth0"  // mn
+	MNIface     = "eth0"  // mn, and mn2
 	CNIface     = "eth0"  // cn
 	HAHomeIface = "home0" // ha, on the home link
 	HACoreIface = "core0" // ha, towards core
@@ -68,6 +69,7 @@ const (
 type Plan struct {
 	HomePrefix netip.Prefix // of the home link
 	HoA        netip.Addr   // the home address; the lab assigns it to nobody
+	HoA2       netip.Addr   // that of a second mobile node
 	HA         netip.Addr   // the home agent, on the home link
 	HACore     netip.Addr   // its address towards core
 	F1Prefix   netip.Prefix // of foreign link 1
@@ -87,7 +89,7 @@ type Plan struct {
 func DefaultPlan() Plan {
 	a, p := netip.MustParseAddr, netip.MustParsePrefix
 	return Plan{
-		HomePrefix: p("2001:db8:1::/64"), HoA: a("2001:db8:1::10"), HA: a("2001:db8:1::1"), HACore: a("2001:db8:ffff:1::2"),
+		HomePrefix: p("2001:db8:1::/64"), HoA: a("2001:db8:1::10"), HoA2: a("2001:db8:1::20"), HA: a("2001:db8:1::1"), HACore: a("2001:db8:ffff:1::2"),
 		F1Prefix: p("2001:db8:f1::/64"), F1Router: a("2001:db8:f1::1"),
 		F2Prefix: p("2001:db8:f2::/64"), F2Router: a("2001:db8:f2::1"),
 		CNPrefix: p("2001:db8:c::/64"), CN: a("2001:db8:c::10"),
@@ -119,13 +121,17 @@ func (p Plan) Prefix(l Link) netip.Prefix {
 	return netip.Prefix{}
 }
 
-// mnMAC is fixed, so that the care-of addresses of the documents are those seen.
-var mnMAC = [6]byte{0x02, 0, 0, 0, 0, 0x10}
+// macs of the mobile nodes are fixed, so that the care-of addresses of the documents
+// are those seen.
+var macs = map[string][6]byte{MN: {0x02, 0, 0, 0, 0, 0x10}, MN2: {0x02, 0, 0, 0, 0, 0x20}}
 
 // SLAAC is the address that the mobile node's kernel forms on a link from the
 // prefix and its MAC address (RFC 4291 appendix A).
-func (p Plan) SLAAC(l Link) netip.Addr {
-	b := p.Prefix(l).Addr().As16()
-	copy(b[8:], []byte{mnMAC[0] ^ 2, mnMAC[1], mnMAC[2], 0xff, 0xfe, mnMAC[3], mnMAC[4], mnMAC[5]})
+func (p Plan) SLAAC(l Link) netip.Addr { return p.SLAACOf(MN, l) }
+
+// SLAACOf is the same for either mobile node.
+func (p Plan) SLAACOf(node string, l Link) netip.Addr {
+	b, m := p.Prefix(l).Addr().As16(), macs[node]
+	copy(b[8:], []byte{m[0] ^ 2, m[1], m[2], 0xff, 0xfe, m[3], m[4], m[5]})
 	return netip.AddrFrom16(b)
 }
