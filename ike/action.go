@@ -42,6 +42,7 @@ type Authorise struct {
 	Peer                  pki.Peer
 	LocalAddr, RemoteAddr netip.AddrPort // IKE's endpoints
 	Local, Remote         []message.Selector
+	Proto                 uint8               // ESP or AH, as the peer asks and our offers allow
 	Transport             bool                // USE_TRANSPORT_MODE was asked for
 	CFGRequest            []message.Attribute // nil: none
 }
@@ -51,7 +52,7 @@ type Authorise struct {
 type AllocSPI struct {
 	ID       TaskID
 	SA       SAID
-	Protocol uint8 // 50
+	Protocol uint8 // ESP or AH
 	Src, Dst netip.Addr
 	Mode     Mode
 	ReqID    uint32
@@ -63,7 +64,8 @@ type Child struct {
 	Conn      string
 	Peer      message.Identity
 	Name      string
-	Initiator bool // we asked for this pair (of a rekey: for the rekey)
+	Initiator bool  // we asked for this pair (of a rekey: for the rekey)
+	Proto     uint8 // ESP or AH
 	Mode      Mode
 	Proxy     bool // transport mode for addresses that are not IKE's
 	ReqID     uint32
@@ -72,10 +74,10 @@ type Child struct {
 	// Addresses of the SAs (the outer ones in tunnel mode): ours, the peer's.
 	LocalAddr, RemoteAddr netip.Addr
 	Local, Remote         []message.Selector
-	Encr                  transform.Encr
-	Integ                 transform.Integ
+	Encr                  transform.Encr  // zero for AH
+	Integ                 transform.Integ // of AH; its Linux method names it
 	ESN                   bool
-	// Encryption keys as Linux wants them: for AES-GCM key then 4 octets of salt.
+	// Encryption keys as Linux wants them: for AES-GCM key then 4 octets of salt; empty for AH.
 	KeyIn, KeyOut []byte
 	// Integrity keys; empty for combined-mode ciphers.
 	AuthIn, AuthOut []byte
@@ -84,8 +86,8 @@ type Child struct {
 	Soft, Hard time.Duration
 }
 
-// Install puts both SAs of a child in. Replaces are the inbound SPIs of the
-// child that this one rekeys; that one stays in until its Uninstall. As
+// Install puts both SAs of a child in. Replaces are the inbound SPIs (unique
+// within an IKE SA, whatever the protocol) of the child that this one rekeys; that one stays in until its Uninstall. As
 // responder, our answer leaves only after Installed (RFC 7296 §2.8).
 type Install struct {
 	ID       TaskID

@@ -41,6 +41,12 @@ const (
 	Transport Mode = 2 // addresses are those of the selectors, be they IKE's or not
 )
 
+// Protocols of child SAs, by their numbers in IP.
+const (
+	ESP uint8 = 50
+	AH  uint8 = 51 // the IKE connection must have offers for it: Conn.AH
+)
+
 func (m Mode) String() string {
 	switch m {
 	case Tunnel:
@@ -78,6 +84,7 @@ type Cancel struct{ Req uint64 }
 // ChildWant describes a child SA that we ask for.
 type ChildWant struct {
 	Name          string // of the child within the connection: "mh", "payload"
+	Proto         uint8  // ESP or AH; 0: ESP
 	Mode          Mode
 	ReqID         uint32
 	Local, Remote []message.Selector // our side, the peer's side
@@ -138,9 +145,10 @@ type Probe struct{ SA SAID }
 // Soft starts a rekey, hard removes the child. Unknown ones are ignored, so
 // that it may be given to every shard.
 type Expire struct {
-	SPI  uint32
-	Dst  netip.Addr
-	Hard bool
+	SPI   uint32
+	Proto uint8 // ESP or AH, which may use the same SPI; 0: either
+	Dst   netip.Addr
+	Hard  bool
 }
 
 // ForgetPeer silently drops every IKE SA of this connection with this peer

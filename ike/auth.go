@@ -97,8 +97,12 @@ func (m *Machine) sendAuth(s *sa, proof pki.Proof) {
 	if f.want.CFGRequest != nil { // §2.19: before SA
 		ps = append(ps, message.CP{Type: message.CFGRequest, Attributes: f.want.CFGRequest}.Body())
 	}
+	if len(s.conn.offers(pend.want.Proto)) == 0 {
+		m.refuse(s, false, 0, noOffers)
+		return
+	}
 	// The first child has no key exchange of its own (§1.2).
-	pend.offers = transform.WithoutKE(s.conn.ESP)
+	pend.offers = transform.WithoutKE(s.conn.offers(pend.want.Proto))
 	ps = append(ps, pend.offer(nil)...)
 	m.send(s, authExchange, ps)
 }
@@ -173,7 +177,7 @@ func (m *Machine) verified(s *sa, who side, e PeerVerified) {
 	}
 	s.peer = e.Peer
 	s.peer.ID = in.p.IDi.Identity
-	m.considerChild(s, transform.WithoutKE(s.conn.ESP))
+	m.considerChild(s)
 }
 
 // authDone sets the IKE SA up as initiator; its child may still fail without

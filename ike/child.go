@@ -11,10 +11,34 @@ import (
 	"github.com/mip6/mip6/ike/transform"
 )
 
-const (
-	protoESP = 50
-	minSPI   = 256 // below are reserved (RFC 4303 §2.1)
-)
+const minSPI = 256 // below are reserved (RFC 4303 §2.1, RFC 4302 §2.4)
+
+// wire is the protocol of a child as IKE numbers it (RFC 7296 §3.3.1).
+func wire(proto uint8) message.Protocol {
+	if proto == AH {
+		return message.ProtoAH
+	}
+	return message.ProtoESP
+}
+
+// childProto is the protocol of a child, from IKE's number; 0 if it is none.
+func childProto(p message.Protocol) uint8 {
+	switch p {
+	case message.ProtoESP:
+		return ESP
+	case message.ProtoAH:
+		return AH
+	}
+	return 0
+}
+
+// offers of a connection for children of a protocol.
+func (c *Conn) offers(proto uint8) []transform.Offer {
+	if proto == AH {
+		return c.AH
+	}
+	return c.ESP
+}
 
 // childState is what a pair of child SAs is in.
 type childState uint8
@@ -85,7 +109,7 @@ func (m *Machine) outline(s *sa, p *pending) Child {
 	l, r, proxy := addresses(s, p.mode, p.want.Local, p.want.Remote)
 	return Child{
 		SA: s.id, Conn: s.connName(), Peer: s.peer.ID, Name: p.want.Name, Initiator: p.initiator,
-		Mode: p.mode, Proxy: proxy, ReqID: p.want.ReqID, SPIIn: p.spiIn, SPIOut: p.spiOut,
+		Proto: p.want.Proto, Mode: p.mode, Proxy: proxy, ReqID: p.want.ReqID, SPIIn: p.spiIn, SPIOut: p.spiOut,
 		LocalAddr: l, RemoteAddr: r, Local: p.want.Local, Remote: p.want.Remote,
 		Encr: p.suite.Encr, Integ: p.suite.Integ, ESN: p.suite.ESN,
 	}
@@ -118,7 +142,7 @@ func (m *Machine) install(s *sa, who side, p *pending) {
 		replaces = append(replaces, p.old.SPIIn)
 	}
 	for _, o := range m.orphans[s.key()] {
-		if o.child.Name == c.Name {
+		if o.child.sameRole(c) {
 			replaces = append(replaces, o.child.SPIIn)
 		}
 	}
@@ -148,9 +172,13 @@ func (m *Machine) adopt(s *sa, p *pending, c *child) {
 		m.stats.ChildRekeys++
 		m.supersede(s, p, c)
 	}
-	m.dropOrphans(s.key(), c.Name, ReasonReplaced)
+	m.dropOrphans(s.key(), c, ReasonReplaced)
 	m.schedule(s)
 }
+
+// sameRole says whether one pair takes the place of the other: the owner's name
+// and number of both are equal.
+func (c *child) sameRole(o *child) bool { return c.Name == o.Name && c.ReqID == o.ReqID }
 
 // supersede decides who deletes what after a rekey. When both sides rekeyed at
 // once there are two new pairs: the one of the exchange with the lowest nonce
@@ -209,7 +237,7 @@ func present(s *sa, c *child) *child {
 // deleteChild queues the Delete of a pair that has a successor.
 func (m *Machine) deleteChild(s *sa, c *child) {
 	c.state, c.rekeyAt = childDeleting, time.Time{}
-	m.enqueue(s, job{kind: jobDeleteChild, spi: c.SPIIn})
+	m.enqueue(s, job{kind: jobDeleteChild, proto: c.Proto, spi: c.SPIIn})
 }
 
 // closeChild ends a pair that has no successor: out of the kernel at once, and
@@ -221,7 +249,7 @@ func (m *Machine) closeChild(s *sa, c *child, why Reason) {
 	tell := c.state != childDeleting && s.state == stateUp
 	m.removeChild(s, c, why)
 	if tell {
-		m.enqueue(s, job{kind: jobDeleteChild, spi: c.SPIIn})
+		m.enqueue(s, job{kind: jobDeleteChild, proto: c.Proto, spi: c.SPIIn})
 	}
 	m.schedule(s)
 }
@@ -280,11 +308,14 @@ func (m *Machine) expire(e Expire) {
 			continue
 		}
 		c := s.bySPIIn(e.SPI)
+		if c != nil && e.Proto != 0 && e.Proto != c.Proto {
+			c = nil
+		}
 		if c != nil && c.LocalAddr != e.Dst {
 			inbound, owner, c = c, s, nil
 		}
 		if c == nil {
-			if c = s.bySPIOut(e.SPI); c != nil && c.RemoteAddr != e.Dst {
+			if c = s.bySPIOut(e.Proto, e.SPI); c != nil && c.RemoteAddr != e.Dst {
 				c = nil
 			}
 		}

@@ -13,12 +13,15 @@ import (
 func (m *Machine) startChild(s *sa, j job, old *child) {
 	p := &pending{req: j.req, initiator: true, want: j.want, mode: j.want.Mode, old: old, retries: j.retries}
 	if old != nil { // a rekey keeps selectors and owner (§2.8)
-		p.want = ChildWant{Name: old.Name, Mode: old.Mode, ReqID: old.ReqID, Local: old.Local, Remote: old.Remote}
-		p.mode = old.Mode
+		p.want, p.mode = old.asWant(), old.Mode
 		old.state = childRekeying
 	}
-	p.offers = s.conn.ESP
+	p.offers = s.conn.offers(p.want.Proto)
 	s.req = &request{job: j, exchange: message.CreateChildSA, pend: p}
+	if len(p.offers) == 0 { // the configuration has changed
+		m.childFailed(s, 0, noOffers)
+		return
+	}
 	p.ni = make([]byte, nonceLen)
 	if !m.random(p.ni) {
 		m.childFailed(s, 0, "no randomness")
@@ -30,6 +33,19 @@ func (m *Machine) startChild(s *sa, j job, old *child) {
 		}
 	}
 	m.allocate(s, ours, p)
+}
+
+// noOffers is why a child is refused here.
+const noOffers = "the connection has no proposals for this protocol"
+
+// canMake says whether a connection has offers for a wanted child.
+func (c *Conn) canMake(w ChildWant) bool {
+	return (w.Proto == ESP || w.Proto == AH || w.Proto == 0) && len(c.offers(w.Proto)) > 0
+}
+
+// asWant is a pair as it would be asked for again.
+func (c *child) asWant() ChildWant {
+	return ChildWant{Name: c.Name, Proto: c.Proto, Mode: c.Mode, ReqID: c.ReqID, Local: c.Local, Remote: c.Remote}
 }
 
 func (m *Machine) childKE(s *sa, p *pending, g transform.KE) bool {
@@ -45,7 +61,7 @@ func (m *Machine) childKE(s *sa, p *pending, g transform.KE) bool {
 // offer is what we propose: SA, transport mode, nonce, key exchange, selectors.
 // TSi is ours, TSr the peer's (RFC 4877 §7.3: the home address, not IKE's).
 func (p *pending) offer(nonce []byte) []message.Body {
-	ps := []message.Body{message.SABody(transform.Proposals(p.offers, message.ProtoESP, spiBytes(p.spiIn)))}
+	ps := []message.Body{message.SABody(transform.Proposals(p.offers, wire(p.want.Proto), spiBytes(p.spiIn)))}
 	if p.want.Mode == Transport {
 		ps = append(ps, message.Notify{Type: message.UseTransportMode}.Body())
 	}
@@ -73,7 +89,7 @@ func (m *Machine) sendChild(s *sa) {
 			return
 		}
 		ps = append(ps, message.Notify{
-			Protocol: message.ProtoESP, SPI: spiBytes(p.old.SPIIn), Type: message.RekeySA,
+			Protocol: wire(p.old.Proto), SPI: spiBytes(p.old.SPIIn), Type: message.RekeySA,
 		}.Body())
 	}
 	m.send(s, message.CreateChildSA, append(ps, p.offer(p.ni)...))
@@ -101,7 +117,7 @@ func (m *Machine) childAnswer(s *sa, pend *pending, p *message.Payloads) {
 		m.childError(s, pend, p)
 		return
 	}
-	suite, spi, err := transform.Accept(pend.offers, p.SA, message.ProtoESP)
+	suite, spi, err := transform.Accept(pend.offers, p.SA, wire(pend.want.Proto))
 	if err != nil {
 		m.rejectAnswer(s, pend, err.Error())
 		return
@@ -161,7 +177,7 @@ func (m *Machine) rejectAnswer(s *sa, pend *pending, why string) {
 	spi := pend.spiIn
 	m.localFailure(s, pend, why)
 	if spi != 0 && s.state == stateUp {
-		m.enqueue(s, job{kind: jobDeleteChild, spi: spi})
+		m.enqueue(s, job{kind: jobDeleteChild, proto: pend.want.Proto, spi: spi})
 	}
 }
 

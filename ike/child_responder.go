@@ -3,6 +3,7 @@ package ike
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 
 	"github.com/mip6/mip6/ike/message"
 	"github.com/mip6/mip6/ike/transform"
@@ -37,7 +38,7 @@ func (m *Machine) createRequest(s *sa) {
 			m.refuseChild(s, noAdditional, "the peer has too many children") // §1.3
 			return
 		}
-		m.considerChild(s, s.conn.ESP)
+		m.considerChild(s)
 		return
 	}
 	m.rekeyRequest(s, n)
@@ -51,8 +52,8 @@ func (s *sa) shortNonce(nonce []byte) bool { return 2*len(nonce) < s.suite.PRF.S
 func (m *Machine) rekeyRequest(s *sa, n *message.Notify) {
 	spi, ok := n.ChildSPI()
 	var old *child
-	if ok && n.Protocol == message.ProtoESP {
-		old = s.bySPIOut(spi)
+	if proto := childProto(n.Protocol); ok && proto != 0 {
+		old = s.bySPIOut(proto, spi)
 	}
 	if old == nil && s.makingChild() != nil {
 		// It may be the one whose making we have not heard the answer of.
@@ -71,9 +72,9 @@ func (m *Machine) rekeyRequest(s *sa, n *message.Notify) {
 		return
 	}
 	p := s.inb.p
-	pend, t := m.choose(s, s.conn.ESP)
+	pend, t := m.choose(s, n.Protocol)
 	if pend == nil {
-		m.refuseWith(s, t, "no ESP proposal of the peer is acceptable")
+		m.refuseWith(s, t, noProposal)
 		return
 	}
 	// §2.9.2: a rekey must not be narrower than what it replaces.
@@ -82,8 +83,7 @@ func (m *Machine) rekeyRequest(s *sa, n *message.Notify) {
 		return
 	}
 	pend.old = old
-	pend.want = ChildWant{Name: old.Name, Mode: old.Mode, ReqID: old.ReqID, Local: old.Local, Remote: old.Remote}
-	pend.mode = old.Mode
+	pend.want, pend.mode = old.asWant(), old.Mode
 	if (p.Notify(message.UseTransportMode) != nil) != (old.Mode == Transport) {
 		m.refuseChild(s, message.NoProposalChosen, "a rekey in another mode")
 		return
@@ -105,20 +105,49 @@ type refusal struct {
 	data   []byte
 }
 
-// choose picks a proposal for the child of the request under way and makes our
-// part of its key exchange.
-func (m *Machine) choose(s *sa, offers []transform.Offer) (*pending, refusal) {
-	in := s.inb
-	p := in.p
+const noProposal = "no proposal of the peer is acceptable"
+
+// chooseProposal picks one of those of the request under way: where the peer
+// offers ESP and AH, the first for which we have a fitting offer.
+func (s *sa) chooseProposal(protos ...message.Protocol) (uint8, transform.Chosen, error) {
+	p := s.inb.p
 	var prefer transform.KE
 	if p.KE != nil {
 		prefer = transform.KE(p.KE.Group)
 	}
-	c, err := transform.Choose(offers, p.SA, message.ProtoESP, prefer)
+	if len(protos) == 0 {
+		for _, x := range p.SA {
+			if !slices.Contains(protos, x.Protocol) {
+				protos = append(protos, x.Protocol)
+			}
+		}
+	}
+	for _, x := range protos {
+		proto := childProto(x)
+		if proto == 0 {
+			continue
+		}
+		offers := s.conn.offers(proto)
+		if s.inb.exchange == authExchange {
+			offers = transform.WithoutKE(offers)
+		}
+		if c, err := transform.Choose(offers, p.SA, x, prefer); err == nil {
+			return proto, c, nil
+		}
+	}
+	return 0, transform.Chosen{}, transform.ErrNoProposal
+}
+
+// choose picks a proposal for the child of the request under way, of these
+// protocols (none: any), and makes our part of its key exchange.
+func (m *Machine) choose(s *sa, protos ...message.Protocol) (*pending, refusal) {
+	in := s.inb
+	p := in.p
+	proto, c, err := s.chooseProposal(protos...)
 	if err != nil {
 		return nil, refusal{notify: message.NoProposalChosen}
 	}
-	pend := &pending{suite: c.Suite, answer: c.Proposal, spiOut: binary.BigEndian.Uint32(c.Proposal.SPI)}
+	pend := &pending{want: ChildWant{Proto: proto}, suite: c.Suite, answer: c.Proposal, spiOut: binary.BigEndian.Uint32(c.Proposal.SPI)}
 	if pend.spiOut < minSPI {
 		return nil, refusal{notify: message.NoProposalChosen}
 	}
@@ -128,7 +157,7 @@ func (m *Machine) choose(s *sa, offers []transform.Offer) (*pending, refusal) {
 		return pend, refusal{}
 	}
 	if g := c.Suite.KE; g != transform.KENone {
-		if p.KE == nil || prefer != g || !g.CheckPublic(p.KE.Data) {
+		if p.KE == nil || transform.KE(p.KE.Group) != g || !g.CheckPublic(p.KE.Data) {
 			m.stats.InvalidKE++
 			return nil, refusal{message.InvalidKEPayload, binary.BigEndian.AppendUint16(nil, uint16(g))}
 		}
@@ -148,12 +177,12 @@ func (m *Machine) choose(s *sa, offers []transform.Offer) (*pending, refusal) {
 }
 
 // considerChild asks the owner of the policy about the child of the request.
-func (m *Machine) considerChild(s *sa, offers []transform.Offer) {
+func (m *Machine) considerChild(s *sa) {
 	in := s.inb
 	p := in.p
-	pend, t := m.choose(s, offers)
+	pend, t := m.choose(s)
 	if pend == nil {
-		m.refuseWith(s, t, "no ESP proposal of the peer is acceptable")
+		m.refuseWith(s, t, noProposal)
 		return
 	}
 	if len(p.TSi) == 0 || len(p.TSr) == 0 {
@@ -163,7 +192,7 @@ func (m *Machine) considerChild(s *sa, offers []transform.Offer) {
 	a := Authorise{
 		ID: m.newTask(s, theirs, Child{}), SA: s.id, Conn: s.connName(), Peer: s.peer,
 		LocalAddr: s.local, RemoteAddr: s.remote, Local: p.TSr, Remote: p.TSi,
-		Transport: p.Notify(message.UseTransportMode) != nil,
+		Proto: pend.want.Proto, Transport: p.Notify(message.UseTransportMode) != nil,
 	}
 	if p.CP != nil && p.CP.Type == message.CFGRequest {
 		a.CFGRequest = clone(p.CP.Attributes)
@@ -198,7 +227,9 @@ func (m *Machine) authorised(s *sa, e Authorised) {
 	}
 	in.cfgReply = e.CFGReply
 	pend.mode = e.Mode
-	pend.want = ChildWant{Name: e.Name, Mode: e.Mode, ReqID: e.ReqID, Local: e.Local, Remote: e.Remote}
+	pend.want = ChildWant{
+		Name: e.Name, Proto: pend.want.Proto, Mode: e.Mode, ReqID: e.ReqID, Local: e.Local, Remote: e.Remote,
+	}
 	m.allocate(s, theirs, pend)
 }
 

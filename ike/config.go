@@ -92,6 +92,7 @@ type Conn struct {
 
 	IKE []transform.Offer // best first; empty: aes128gcm16-prfsha256-x25519-ecp256, aes256gcm16-…
 	ESP []transform.Offer // best first; empty: aes128gcm16, aes256gcm16
+	AH  []transform.Offer // best first; empty: no child with AH, neither ours nor the peer's
 
 	DPD time.Duration // liveness check after so long without a sign of the peer; 0: none
 

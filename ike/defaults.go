@@ -100,6 +100,16 @@ func (c Conn) validate() error {
 			return fmt.Errorf("an ESP proposal needs a cipher and no prf")
 		}
 	}
+	for _, o := range c.AH {
+		if len(o.Integ) == 0 || len(o.Encr) != 0 || len(o.PRF) != 0 {
+			return fmt.Errorf("an AH proposal needs an integrity algorithm, no cipher and no prf")
+		}
+		for _, i := range o.Integ {
+			if i.KeyLen() == 0 {
+				return fmt.Errorf("an AH proposal has the unknown integrity algorithm %s", i)
+			}
+		}
+	}
 	return nil
 }
 

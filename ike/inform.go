@@ -30,30 +30,37 @@ func (m *Machine) informRequest(s *sa) {
 		m.end(s, ReasonRefused, false)
 		return
 	}
-	var answer []uint32
+	answers := []message.Delete{{Protocol: message.ProtoESP}, {Protocol: message.ProtoAH}}
 	for _, d := range p.Deletes {
-		if d.Protocol != message.ProtoESP {
+		proto := childProto(d.Protocol)
+		if proto == 0 {
 			continue
 		}
 		for _, spi := range d.SPIs {
-			c := s.bySPIOut(spi)
+			c := s.bySPIOut(proto, spi)
 			if c == nil {
 				// It may be the one whose making we have not heard the answer of.
-				if p := s.makingChild(); p != nil && len(p.gone) < 64 {
+				if p := s.makingChild(); p != nil && p.want.Proto == proto && len(p.gone) < 64 {
 					p.gone = append(p.gone, spi)
 				}
 				continue
 			}
 			// §1.4.1: where both sides delete at once, the answer names nothing.
 			if c.state != childDeleting {
-				answer = append(answer, c.SPIIn)
+				a := &answers[0]
+				if proto == AH {
+					a = &answers[1]
+				}
+				a.SPIs = append(a.SPIs, c.SPIIn)
 			}
 			m.removeChild(s, c, ReasonDeleted)
 		}
 	}
 	var ps []message.Body
-	if len(answer) > 0 {
-		ps = append(ps, message.Delete{Protocol: message.ProtoESP, SPIs: answer}.Body())
+	for _, a := range answers { // one payload for each protocol (§3.11)
+		if len(a.SPIs) > 0 {
+			ps = append(ps, a.Body())
+		}
 	}
 	m.reply(s, ps)
 	m.pump(s)

@@ -31,6 +31,13 @@ func (m *Machine) initiate(e Initiate) {
 	case !e.Local.IsValid() || !e.Remote.IsValid():
 		fail("addresses missing")
 		return
+	case slices.ContainsFunc(e.Children, func(w ChildWant) bool { return !c.canMake(w) }):
+		fail(noOffers)
+		return
+	}
+	e.Children = slices.Clone(e.Children)
+	for i := range e.Children {
+		e.Children[i].Proto = or(e.Children[i].Proto, ESP)
 	}
 	id, ok := m.newSPI()
 	nonce := make([]byte, nonceLen)

@@ -33,6 +33,7 @@ type job struct {
 	kind    jobKind
 	req     uint64
 	want    ChildWant
+	proto   uint8  // of the child to delete
 	spi     uint32 // inbound, of the child to rekey or delete
 	retries int
 	at      time.Time // not before; zero: now
@@ -84,7 +85,7 @@ func (m *Machine) start(s *sa, j job) {
 	case jobDeleteChild:
 		s.req = &request{job: j}
 		m.send(s, message.Informational, []message.Body{
-			message.Delete{Protocol: message.ProtoESP, SPIs: []uint32{j.spi}}.Body(),
+			message.Delete{Protocol: wire(j.proto), SPIs: []uint32{j.spi}}.Body(),
 		})
 	case jobProbe:
 		s.req = &request{job: j, limit: m.cfg.Retransmit.ProbeTries}
@@ -119,6 +120,11 @@ func (m *Machine) createChild(e CreateChild) {
 	if s == nil {
 		m.emit(ChildRefused{SA: e.SA, Req: e.Req, Name: e.Want.Name, Reason: "no such IKE SA",
 			Local: e.Want.Local, Remote: e.Want.Remote})
+		return
+	}
+	e.Want.Proto = or(e.Want.Proto, ESP)
+	if !s.conn.canMake(e.Want) {
+		m.childRefused(s, e.Req, e.Want, false, 0, noOffers)
 		return
 	}
 	m.enqueue(s, job{kind: jobChild, req: e.Req, want: e.Want})

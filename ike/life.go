@@ -173,7 +173,7 @@ type orphan struct {
 // orphan keeps a child that outlives its IKE SA: of several IKE SAs that go, the newest of each name.
 func (m *Machine) orphan(s *sa, c *child) {
 	for _, o := range slices.Clone(m.orphans[s.key()]) {
-		if o.child.Name != c.Name || o.child.ReqID != c.ReqID {
+		if !o.child.sameRole(c) {
 			continue
 		}
 		if o.child.installed.After(c.installed) {
@@ -195,10 +195,10 @@ func (m *Machine) orphan(s *sa, c *child) {
 	m.set(&o.timer, c.hardAt)
 }
 
-// dropOrphans uninstalls the orphans of a peer: those of one name, or all.
-func (m *Machine) dropOrphans(k peerKey, name string, why Reason) {
+// dropOrphans uninstalls the orphans of a peer: those whose place c takes, or all.
+func (m *Machine) dropOrphans(k peerKey, c *child, why Reason) {
 	for _, o := range slices.Clone(m.orphans[k]) {
-		if name == "" || o.child.Name == name {
+		if c == nil || o.child.sameRole(c) {
 			m.removeOrphan(o, why)
 		}
 	}

@@ -108,7 +108,7 @@ func (m *Machine) Step(now time.Time, ev Event, out []Action) []Action {
 	case Close:
 		m.close(e)
 	case DropOrphans:
-		m.dropOrphans(peerKey{e.Conn, e.Peer.Fold()}, "", ReasonClosed)
+		m.dropOrphans(peerKey{e.Conn, e.Peer.Fold()}, nil, ReasonClosed)
 	case Moved:
 		m.moved(e)
 	case Probe:

@@ -148,6 +148,7 @@ func (s *sa) connName() string {
 	return s.conn.Name
 }
 
+// bySPIIn finds a child by our own SPI, which no two of an IKE SA share.
 func (s *sa) bySPIIn(spi uint32) *child {
 	i := slices.IndexFunc(s.children, func(c *child) bool { return c.SPIIn == spi })
 	if i < 0 {
@@ -156,8 +157,12 @@ func (s *sa) bySPIIn(spi uint32) *child {
 	return s.children[i]
 }
 
-func (s *sa) bySPIOut(spi uint32) *child {
-	i := slices.IndexFunc(s.children, func(c *child) bool { return c.SPIOut == spi })
+// bySPIOut finds a child by the peer's SPI, which may give the same to ESP and
+// AH; proto 0: either.
+func (s *sa) bySPIOut(proto uint8, spi uint32) *child {
+	i := slices.IndexFunc(s.children, func(c *child) bool {
+		return c.SPIOut == spi && (proto == 0 || c.Proto == proto)
+	})
 	if i < 0 {
 		return nil
 	}

@@ -105,7 +105,7 @@ func (m *Machine) allocate(s *sa, who side, p *pending) {
 	c := m.outline(s, p)
 	id := m.newTask(s, who, c)
 	m.emit(AllocSPI{
-		ID: id, SA: s.id, Protocol: protoESP, Src: c.RemoteAddr, Dst: c.LocalAddr,
+		ID: id, SA: s.id, Protocol: c.Proto, Src: c.RemoteAddr, Dst: c.LocalAddr,
 		Mode: c.Mode, ReqID: c.ReqID,
 	})
 }
@@ -164,7 +164,7 @@ func (m *Machine) installed(s *sa, who side, e Installed) {
 		p.spiIn = 0
 		if who == ours { // the peer believes the pair to be up
 			m.localFailure(s, p, "installation: "+e.Err.Error())
-			m.enqueue(s, job{kind: jobDeleteChild, spi: spi})
+			m.enqueue(s, job{kind: jobDeleteChild, proto: c.Proto, spi: spi})
 		} else {
 			m.refuseChild(s, noAdditional, "installation: "+e.Err.Error())
 		}

@@ -78,7 +78,7 @@ func Choose(offers []Offer, ps []message.Proposal, proto message.Protocol, prefe
 	return Chosen{}, ErrNoProposal
 }
 
-// spiLen is the length that a proposal's SPI must have: 4 for ESP; for IKE none
+// spiLen is the length that a proposal's SPI must have: 4 for ESP and AH; for IKE none
 // in the first exchange and 8 in a rekey (which the caller tells apart).
 func spiLen(proto message.Protocol, got int) int {
 	if proto == message.ProtoIKE {
@@ -120,14 +120,21 @@ func (o Offer) match(p message.Proposal, prefer KE) (Suite, []message.Transform,
 		return message.Transform{}, false
 	}
 	var wants []message.Transform
-	for _, e := range o.Encr {
-		wants = append(wants, message.Transform{ID: e.ID, KeyBits: e.KeyBits})
+	var t message.Transform
+	var ok bool
+	if p.Protocol == message.ProtoAH {
+		if len(types[message.TransformEncr]) > 0 { // §3.3.3: AH has none
+			return s, nil, false
+		}
+	} else {
+		for _, e := range o.Encr {
+			wants = append(wants, message.Transform{ID: e.ID, KeyBits: e.KeyBits})
+		}
+		if t, ok = pick(message.TransformEncr, wants, false); !ok {
+			return s, nil, false
+		}
+		s.Encr = Encr{t.ID, t.KeyBits}
 	}
-	t, ok := pick(message.TransformEncr, wants, false)
-	if !ok {
-		return s, nil, false
-	}
-	s.Encr = Encr{t.ID, t.KeyBits}
 	if ike {
 		if t, ok = pick(message.TransformPRF, ids(o.PRF), false); !ok {
 			return s, nil, false
@@ -145,6 +152,9 @@ func (o Offer) match(p message.Proposal, prefer KE) (Suite, []message.Transform,
 		return s, nil, false
 	}
 	s.Integ = Integ(t.ID)
+	if p.Protocol == message.ProtoAH && s.Integ == 0 {
+		return s, nil, false // without integrity AH is nothing
+	}
 	kes := o.KE
 	if slices.Contains(kes, prefer) {
 		kes = append([]KE{prefer}, kes...)

@@ -40,8 +40,8 @@ const (
 	PRFHMACSHA512 PRF = 7
 )
 
-// Integ is an integrity algorithm (transform type 3). None is implemented yet:
-// combined-mode ciphers need none.
+// Integ is an integrity algorithm (transform type 3): of AH. Combined-mode
+// ciphers need none.
 type Integ uint16
 
 // KE is a key exchange method (transform type 4).
@@ -58,17 +58,18 @@ const (
 )
 
 // Offer is one proposal in terms of what may be chosen: in order of
-// preference, one of each list. For ESP, PRF stays empty and KE may be empty
-// (no perfect forward secrecy).
+// preference, one of each list. For ESP and AH, PRF stays empty and KE may be
+// empty (no perfect forward secrecy). AH has Integ and no Encr, the others the
+// reverse.
 type Offer struct {
 	Encr  []Encr
 	PRF   []PRF
 	Integ []Integ
 	KE    []KE
-	ESN   []bool // ESP only; empty means {false}
+	ESN   []bool // ESP and AH only; empty means {false}
 }
 
-// Suite is a negotiated set, one of each.
+// Suite is a negotiated set, one of each. Encr is zero for AH, Integ for ESP.
 type Suite struct {
 	Encr  Encr
 	PRF   PRF
@@ -133,7 +134,13 @@ func (k KE) String() string {
 }
 
 func (s Suite) String() string {
-	parts := []string{s.Encr.String()}
+	var parts []string
+	if s.Encr != (Encr{}) {
+		parts = append(parts, s.Encr.String())
+	}
+	if s.Integ != 0 {
+		parts = append(parts, s.Integ.String())
+	}
 	if s.PRF != 0 {
 		parts = append(parts, s.PRF.String())
 	}
@@ -150,6 +157,20 @@ func (s Suite) String() string {
 // "aes128gcm16-prfsha256-x25519" or, for ESP, "aes256gcm16-esn". Several
 // algorithms of one type may follow one another, best first.
 func ParseOffer(s string) (Offer, error) {
+	o, err := parseWords(s)
+	switch {
+	case err != nil:
+		return Offer{}, err
+	case len(o.Integ) > 0:
+		return Offer{}, fmt.Errorf("%w: integrity algorithm in proposal %q, whose ciphers need none", ErrUnsupported, s)
+	case len(o.Encr) == 0:
+		return Offer{}, fmt.Errorf("%w: proposal %q names no cipher", ErrInvalid, s)
+	}
+	return o, nil
+}
+
+// parseWords sorts the words of a proposal by the type of transform.
+func parseWords(s string) (Offer, error) {
 	var o Offer
 words:
 	for _, w := range strings.Split(strings.ToLower(s), "-") {
@@ -171,6 +192,12 @@ words:
 				continue words
 			}
 		}
+		for _, n := range integs {
+			if n.name == w {
+				o.Integ = append(o.Integ, n.i)
+				continue words
+			}
+		}
 		switch w {
 		case "esn":
 			o.ESN = append(o.ESN, true)
@@ -179,9 +206,6 @@ words:
 		default:
 			return Offer{}, fmt.Errorf("%w: %q in proposal %q", ErrUnsupported, w, s)
 		}
-	}
-	if len(o.Encr) == 0 {
-		return Offer{}, fmt.Errorf("%w: proposal %q names no cipher", ErrInvalid, s)
 	}
 	return o, nil
 }
@@ -192,12 +216,4 @@ func (e Encr) Wireshark() string {
 		return fmt.Sprintf("AES-GCM-%d with 16 octet ICV [RFC5282]", e.KeyBits)
 	}
 	return e.String()
-}
-
-// Wireshark is the name of the algorithm in Wireshark's ikev2_decryption_table.
-func (a Integ) Wireshark() string {
-	if a == 0 {
-		return "NONE [RFC4306]"
-	}
-	return fmt.Sprintf("integ%d", uint16(a))
 }

@@ -2,11 +2,14 @@ package transform
 
 import "strings"
 
-// String writes an offer as ParseOffer reads it.
+// String writes an offer as ParseOffer and ParseAHOffer read it.
 func (o Offer) String() string {
 	var parts []string
 	for _, e := range o.Encr {
 		parts = append(parts, e.String())
+	}
+	for _, a := range o.Integ {
+		parts = append(parts, a.String())
 	}
 	for _, p := range o.PRF {
 		parts = append(parts, p.String())

@@ -112,7 +112,8 @@ func (s Suite) Keys(seed, ni, nr []byte, spiI, spiR uint64) (Keys, error) {
 }
 
 // ChildKeys are the keys of a pair of child SAs, for the SA from initiator to
-// responder (I) and back (R). Enc is key then salt, as Linux takes it.
+// responder (I) and back (R). Enc is key then salt, as Linux takes it; empty for
+// AH. Auth is empty for combined-mode ciphers.
 type ChildKeys struct {
 	EncI, AuthI, EncR, AuthR []byte
 }
@@ -121,16 +122,29 @@ type ChildKeys struct {
 // for the child suite c. shared is the result of the exchange's own key
 // exchange, nil without.
 func (p PRF) ChildKeys(d []byte, c Suite, shared, ni, nr []byte) (ChildKeys, error) {
-	enc, err := c.Encr.keyLen()
+	enc, auth, err := c.childKeyLens()
 	if err != nil {
 		return ChildKeys{}, err
 	}
-	if c.Integ != 0 {
-		return ChildKeys{}, fmt.Errorf("%w: integrity %d", ErrUnsupported, c.Integ)
-	}
-	all, err := p.Plus(d, 2*enc, shared, ni, nr)
+	all, err := p.Plus(d, 2*(enc+auth), shared, ni, nr)
 	if err != nil {
 		return ChildKeys{}, err
 	}
-	return ChildKeys{EncI: all[:enc:enc], EncR: all[enc:]}, nil
+	// Of each SA the encryption key is taken first, then the integrity key.
+	ei, ai, er := enc, enc+auth, enc+auth+enc
+	return ChildKeys{EncI: all[:ei:ei], AuthI: all[ei:ai:ai], EncR: all[ai:er:er], AuthR: all[er:]}, nil
+}
+
+// childKeyLens are the octets of keying material of a child SA: for encryption
+// (with the salt) and for integrity. Without either nothing would be protected.
+func (s Suite) childKeyLens() (enc, auth int, err error) {
+	if s.Integ != 0 {
+		if auth = s.Integ.KeyLen(); auth == 0 {
+			return 0, 0, fmt.Errorf("%w: %s", ErrUnsupported, s.Integ)
+		}
+	}
+	if s.Encr != (Encr{}) || auth == 0 {
+		enc, err = s.Encr.keyLen()
+	}
+	return enc, auth, err
 }
