@@ -39,17 +39,19 @@ type Stats struct {
 
 // Host is this computer's network.
 type Host struct {
-	opts    Options
-	ns      *netns.Namespace
-	reqs    *rtnl   // changes
-	dumps   *rtnl   // lists, so that a long one holds up no change
-	events  *socket // rtnetlink groups
-	icmp    *socket // router advertisements and errors, to receive
-	nd      *socket // neighbour discovery, to send
-	mh      *socket
-	sysctls sysctls
-	prober  prober
-	stats   Stats
+	opts   Options
+	ns     *netns.Namespace
+	reqs   *rtnl   // changes
+	dumps  *rtnl   // lists, so that a long one holds up no change
+	events *socket // rtnetlink groups
+	icmp   *socket // router advertisements and errors, to receive
+	nd     *socket // neighbour discovery, to send
+	mh     *socket
+	// explicit sends Mobility Headers whose other headers are told.
+	explicit *socket
+	sysctls  sysctls
+	prober   prober
+	stats    Stats
 
 	watching  atomic.Bool
 	closed    chan struct{}
@@ -86,6 +88,9 @@ func (h *Host) openSockets() (err error) {
 		return place("open the network namespace", err)
 	}
 	if h.mh, err = openMH(); err != nil { // first, as it tells best that privileges are missing
+		return err
+	}
+	if h.explicit, err = openExplicit(); err != nil {
 		return err
 	}
 	if h.nd, err = openND(); err != nil {
@@ -147,7 +152,7 @@ func (h *Host) Close() error {
 }
 
 func (h *Host) release() {
-	for _, s := range []*socket{h.events, h.icmp, h.nd, h.mh} {
+	for _, s := range []*socket{h.events, h.icmp, h.nd, h.mh, h.explicit} {
 		if s != nil {
 			s.close()
 		}

@@ -2,7 +2,6 @@ package linux
 
 import (
 	"encoding/binary"
-	"errors"
 	"net/netip"
 	"time"
 
@@ -133,30 +132,4 @@ func readRouter(m icmpPacket) (r host.Router, ok bool) {
 		r.Prefixes = append(r.Prefixes, rp)
 	}
 	return r, true
-}
-
-// readError reads an ICMPv6 error about a packet of Mobile IPv6: one with a
-// Mobility Header, a home address option or a type 2 routing header. Behind ESP
-// the Mobility Header is not seen, but the two others are.
-func readError(m icmpPacket) (e host.ICMPError, ok bool) {
-	// Type, code, checksum, a field of 32 bits, then the packet in error (RFC 4443 §3)
-	if len(m.data) < 8 {
-		return e, false
-	}
-	var p mobility.Packet
-	inner := m.data[8:]
-	// Its addresses are there if err is nil or tells of what follows; the packet may be cut.
-	if err := p.Walk(inner); errors.Is(err, mobility.ErrNotIPv6) {
-		return e, false
-	}
-	if p.Proto != mobility.ProtoMobility && !p.HomeAddr.IsValid() && !p.RoutingAddr.IsValid() {
-		return e, false
-	}
-	return host.ICMPError{
-		Type: m.data[0],
-		Code: m.data[1],
-		From: m.src,
-		Dst:  p.Dst,
-		Data: append([]byte(nil), inner...),
-	}, true
 }

@@ -90,9 +90,12 @@ func readHomeOption(header []byte, addr *netip.Addr) bool {
 	}) == nil
 }
 
-// sendMH sends from the address that the message names, which has to be one of
+// sendMH sends a message without a care-of address from the address that the message names, which has to be one of
 // this host's and not tentative; a zero one leaves the choice to the kernel.
 func (h *Host) sendMH(m host.MH) error {
+	if m.CareOf.IsValid() {
+		return h.sendExplicit(m)
+	}
 	what := fmt.Sprintf("send mobility header to %v", m.Dst)
 	if !m.Dst.Is6() || len(m.Data) < 8 {
 		return fmt.Errorf("linux: %s: no IPv6 destination or less than 8 octets", what)

@@ -123,8 +123,8 @@ func TestICMPError(t *testing.T) {
 	must(t, h, host.SendMH{MH: host.MH{Src: addrA, Dst: addrB, Data: refreshRequest()}})
 	e := wait(l, "the error", func(host.ICMPError) bool { return true })
 	var p mobility.Packet
-	if err := p.Walk(e.Data); err != nil || e.Type != 4 || e.Code != 1 || e.From != addrB || e.Dst != addrB ||
-		p.Src != addrA || p.Proto != mobility.ProtoMobility {
+	if err := p.Walk(e.Data); err != nil || e.Type != 4 || e.Code != 1 || e.From != addrB || e.Src != addrA || e.Dst != addrB ||
+		!e.MH || !e.Refuses || e.Pointer != 6 || e.Home.IsValid() || e.Final.IsValid() || p.Proto != mobility.ProtoMobility {
 		t.Errorf("error %+v: %+v, %v", e, p, err)
 	}
 }
@@ -186,45 +186,5 @@ func TestReadHomeOption(t *testing.T) {
 	short[7] = 8
 	if readHomeOption(short, &a) {
 		t.Error("a home address of 8 octets")
-	}
-}
-
-func TestReadError(t *testing.T) {
-	packet := func(next byte, ext []byte, payload []byte) []byte {
-		b := make([]byte, 40)
-		b[0], b[5], b[6], b[7] = 0x60, byte(len(ext)+len(payload)), next, 64
-		copy(b[8:], addrA.AsSlice())
-		copy(b[24:], addrB.AsSlice())
-		return append(append(b, ext...), payload...)
-	}
-	hao := mobility.AppendHomeAddr(nil, mobility.ProtoESP, homeA)
-	rh, _ := (&mobility.Routing2{NextHeader: mobility.ProtoESP, HomeAddr: homeA}).AppendTo(nil)
-	esp := make([]byte, 32)
-	for name, c := range map[string]struct {
-		inner []byte
-		ok    bool
-	}{
-		"mobility header":          {packet(135, nil, refreshRequest()), true},
-		"home address before ESP":  {packet(60, hao, esp), true},
-		"routing header":           {packet(43, rh, esp), true},
-		"cut behind the option":    {packet(60, hao, esp)[:40+24], true},
-		"ESP alone":                {packet(50, nil, esp), false},
-		"UDP":                      {packet(17, nil, esp), false},
-		"nothing":                  {nil, false},
-		"not IPv6":                 {make([]byte, 48), false},
-		"cut in the option":        {packet(60, hao, esp)[:40+12], false},
-		"cut in the IPv6 header":   {packet(135, nil, nil)[:30], false},
-		"mobility header, no body": {packet(135, nil, refreshRequest())[:40], true},
-	} {
-		data := append([]byte{4, 2, 0, 0, 0, 0, 0, 42}, c.inner...)
-		e, ok := readError(icmpPacket{src: addrB, data: data})
-		if ok != c.ok || ok && (e.Type != 4 || e.Code != 2 || e.From != addrB || e.Dst != addrB || !bytes.Equal(e.Data, c.inner)) {
-			t.Errorf("%s: %v %+v", name, ok, e)
-		}
-	}
-	for n := range 8 {
-		if _, ok := readError(icmpPacket{src: addrB, data: make([]byte, n)}); ok {
-			t.Errorf("%d octets were taken", n)
-		}
 	}
 }
