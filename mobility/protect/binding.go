@@ -1,10 +1,6 @@
 package protect
 
-import (
-	"net/netip"
-
-	"github.com/mip6/mip6/xfrm"
-)
+import "github.com/mip6/mip6/xfrm"
 
 // Want is the set that a binding shall have: its Mobile IPv6 states and its
 // policies, Mobility Header first.
@@ -14,7 +10,12 @@ func (p Plan) Want(b Binding) xfrm.Snapshot {
 	}
 	s := xfrm.Snapshot{SAs: p.states(b), Policies: p.mh(b)}
 	if p.Protection == MHAndPayload {
-		s.Policies = append(s.Policies, p.payload(b)...)
+		s.Policies = append(s.Policies, p.tests(b)...)
+		payload := p.payload(b)
+		s.Policies = append(s.Policies, payload...)
+		if len(payload) > 0 && p.Role == Node {
+			s.Policies = append(s.Policies, p.triggers(b, payload[0])...)
+		}
 	}
 	return s
 }
@@ -56,7 +57,6 @@ func (p Plan) mh(b Binding) []xfrm.Policy {
 		up.Dir, down.Dir = xfrm.In, xfrm.Out
 		// Any care-of address, and none from home. Only an unspecified template
 		// matches the wildcard state; ESP's own template stays strict.
-		any6 := netip.IPv6Unspecified()
 		up.Templates = append(up.Templates, xfrm.Template{Src: any6, Dst: any6,
 			Proto: xfrm.HAO, Mode: xfrm.RouteOpt, Optional: true})
 		if b.roams() {
@@ -91,6 +91,9 @@ func (p Plan) payload(b Binding) []xfrm.Policy {
 			Mode: xfrm.Tunnel, ReqID: b.ReqIDs.Payload, Optional: optional}},
 	}
 	if p.Role == Node {
+		if b.Phase == Away && p.asksAnyone() {
+			up.Templates = append([]xfrm.Template{roTemplate(xfrm.HAO, b.Home, any6, true)}, up.Templates...)
+		}
 		return nodePayload(b.Phase, up, down)
 	}
 	up.Dir, down.Dir = xfrm.In, xfrm.Out

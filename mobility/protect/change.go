@@ -23,12 +23,28 @@ type Grace struct{ Inbound []xfrm.SPI }
 // what is not wanted any more goes.
 func (p Plan) Change(from, to Binding, grace Grace) []xfrm.Op {
 	var ops []xfrm.Op
+	have, moved := p.Want(from), xfrm.Snapshot{}
 	if p.Protection == MHAndPayload && p.Caps.Migrate {
-		var moved xfrm.Snapshot
 		ops, moved = p.moveTunnel(from, to, grace)
-		return append(ops, p.rest(p.Want(from), p.Want(to), moved, from, to)...)
+		if len(ops) > 0 {
+			// The triggers name the tunnel too. Without them its own policy serves their packets.
+			var away []xfrm.Op
+			have.Policies, away = withoutTriggers(have.Policies)
+			ops = append(away, ops...)
+		}
 	}
-	return p.rest(p.Want(from), p.Want(to), xfrm.Snapshot{}, from, to)
+	return append(ops, p.rest(have, p.Want(to), moved, from, to)...)
+}
+
+func withoutTriggers(list []xfrm.Policy) (kept []xfrm.Policy, ops []xfrm.Op) {
+	for _, pol := range list {
+		if pol.Priority == PriorityNever || pol.Priority >= PriorityTrigger && pol.Priority < PriorityPayload {
+			ops = append(ops, xfrm.DelPolicy{ID: pol.ID()})
+			continue
+		}
+		kept = append(kept, pol)
+	}
+	return kept, ops
 }
 
 // moveTunnel migrates the payload SAs to the new outer address. What it moved, as it is after the
@@ -52,8 +68,8 @@ func (p Plan) moveTunnel(from, to Binding, grace Grace) (ops []xfrm.Op, moved xf
 		ops = append(ops, xfrm.Migrate{Migration: xfrm.Migration{
 			Policy: old[i].ID(),
 			Moves: []xfrm.Move{{
-				OldSrc: old[i].Templates[0].Src, OldDst: old[i].Templates[0].Dst,
-				NewSrc: want[i].Templates[0].Src, NewDst: want[i].Templates[0].Dst,
+				OldSrc: outermost(old[i]).Src, OldDst: outermost(old[i]).Dst,
+				NewSrc: outermost(want[i]).Src, NewDst: outermost(want[i]).Dst,
 				Proto: xfrm.ESP, Mode: xfrm.Tunnel, ReqID: to.ReqIDs.Payload,
 			}},
 			Endpoints: p.endpoints(to),
@@ -148,7 +164,7 @@ func (p Plan) tellKeys(from, to Binding) []xfrm.Op {
 		return nil
 	}
 	var ops []xfrm.Op
-	end, any6 := to.end(), netip.IPv6Unspecified()
+	end := to.end()
 	for _, pol := range p.mh(to) {
 		m := xfrm.Move{OldSrc: any6, OldDst: any6, NewSrc: end, NewDst: to.HomeAgent,
 			Proto: xfrm.ESP, Mode: xfrm.Transport, ReqID: to.ReqIDs.MH}

@@ -25,13 +25,13 @@ type Role uint8
 const (
 	Node  Role = iota // the mobile node
 	Agent             // its home agent
+	// Correspondent answers mobile nodes directly (RFC 6275 §9). It has the generic set only, and
+	// a Path for each node.
+	Correspondent
 )
 
 func (r Role) String() string {
-	if r == Agent {
-		return "agent"
-	}
-	return "node"
+	return [...]string{"node", "agent", "correspondent", "?"}[min(r, 3)]
 }
 
 // Protection is what of a binding's traffic is protected.
@@ -47,13 +47,18 @@ const (
 	MHOnly
 )
 
-// Priorities of our policies, the lowest number first. The gaps are for the
-// finer sets of RFC 4877 (prefix discovery 12, return routability 16).
+// Priorities of our policies, the lowest number first.
 const (
-	PriorityDiscovery = 1  // neighbour discovery, never protected
-	PriorityMH        = 10 // Mobility Header between node and agent
-	PriorityBlock     = 14 // agent: Mobility Header of the home prefix that no node's policy took
-	PriorityPayload   = 20 // the tunnel
+	PriorityDiscovery = 1    // neighbour discovery, never protected
+	PriorityMH        = 10   // Mobility Header between node and agent
+	PriorityPathMH    = 12   // Mobility Header of a path
+	PriorityBlock     = 14   // agent: Mobility Header of the home prefix that no node's policy took
+	PriorityTests     = 15   // node: Mobility Header by the tunnel, whoever the correspondent
+	PriorityNever     = 16   // node: what goes by the tunnel although its path may be direct
+	PriorityAnswers   = 17   // correspondent: Mobility Header of anyone
+	PriorityPath      = 18   // a path
+	PriorityTrigger   = 20   // node: what asks for a path; each its own, in order
+	PriorityPayload   = 1000 // the tunnel
 )
 
 // Phase is how far a binding is.
@@ -106,6 +111,12 @@ type Plan struct {
 	Role       Role
 	Protection Protection
 	Caps       xfrm.Caps
+
+	// Optimises: the node does route optimization, by Triggers and Paths.
+	Optimises bool
+	// Answers: the host is a correspondent too.
+	Answers  bool
+	Triggers []Trigger
 }
 
 // Generic are the facts of the sets that no binding owns.
