@@ -77,6 +77,7 @@ type pending struct {
 	old       *child // that this pair rekeys
 	retries   int
 	spiIn     uint32
+	spiTries  int
 	spiOut    uint32
 	ni, nr    []byte
 	ke        *transform.Private

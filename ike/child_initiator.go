@@ -157,6 +157,11 @@ func (m *Machine) childAnswer(s *sa, pend *pending, p *message.Payloads) {
 		m.rejectAnswer(s, pend, "the peer narrowed a rekey") // §2.9.2
 		return
 	}
+	l, r, _ := addresses(s, pend.mode, pend.want.Local, pend.want.Remote)
+	if nl, nr, _ := addresses(s, pend.mode, p.TSi, p.TSr); nl != l || nr != r {
+		m.rejectAnswer(s, pend, "the peer's selectors change the SAs' addresses")
+		return
+	}
 	pend.want.Local, pend.want.Remote = p.TSi, p.TSr
 	m.install(s, ours, pend)
 }

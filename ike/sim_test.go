@@ -1,6 +1,7 @@
 package ike
 
 import (
+	"bytes"
 	"container/heap"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/mip6/mip6/ike/message"
 	"github.com/mip6/mip6/ike/pki"
+	"github.com/mip6/mip6/ike/transform"
 )
 
 // world drives machines by virtual time: packets and task answers are events of
@@ -44,6 +46,7 @@ type node struct {
 	kernel  map[uint32]Child // by inbound SPI, installed
 	larval  map[uint32]bool
 	nextSPI uint32
+	give    []uint32 // SPIs to give out first
 	log     []Action // all but Send and tasks
 	deny    func(Authorise) error
 	narrow  func(Authorise) Authorised
@@ -132,12 +135,16 @@ func (n *node) do(actions []Action) {
 			if !n.larval[a.Child.SPIIn] && n.kernel[a.Child.SPIIn].SPIIn == 0 {
 				w.t.Errorf("%s: uninstall of SPI %#x that is not there", n.name, a.Child.SPIIn)
 			}
-			if c, ok := n.kernel[a.Child.SPIIn]; ok && c.SPIOut != a.Child.SPIOut {
-				w.t.Errorf("%s: uninstall of %#x/%#x, installed is %#x", n.name, a.Child.SPIIn, a.Child.SPIOut, c.SPIOut)
-			}
-			delete(n.larval, a.Child.SPIIn)
-			delete(n.kernel, a.Child.SPIIn)
 			n.log = append(n.log, a)
+			if n.larval[a.Child.SPIIn] {
+				delete(n.larval, a.Child.SPIIn)
+				continue
+			}
+			if c, ok := n.kernel[a.Child.SPIIn]; ok && (c.SPIOut != a.Child.SPIOut || c.Proto != a.Child.Proto) {
+				w.t.Errorf("%s: uninstall of %#x/%#x (%d), installed is %#x (%d)", n.name, a.Child.SPIIn, a.Child.SPIOut,
+					a.Child.Proto, c.SPIOut, c.Proto)
+			}
+			delete(n.kernel, a.Child.SPIIn)
 		default:
 			n.log = append(n.log, a)
 		}
@@ -173,6 +180,12 @@ func (n *node) task(a Action) Event {
 	case AllocSPI:
 		if n.failSPI {
 			return SPIAllocated{ID: a.ID, Err: errors.New("no memory")}
+		}
+		if len(n.give) > 0 {
+			spi := n.give[0]
+			n.give = n.give[1:]
+			n.larval[spi] = true
+			return SPIAllocated{ID: a.ID, SPI: spi}
 		}
 		n.nextSPI++
 		n.larval[n.nextSPI] = true
@@ -320,8 +333,14 @@ func agree(t testing.TB, a, b *node, count int) {
 		if !ok {
 			t.Fatalf("%#x: no pair %#x at %s", spi, c.SPIOut, b.name)
 		}
+		if c.Proto == AH && (c.Encr != transform.Encr{} || c.Integ == 0 || len(c.KeyIn)+len(c.KeyOut) != 0 ||
+			len(c.AuthIn) != c.Integ.KeyLen() || len(c.AuthOut) != len(c.AuthIn) || bytes.Equal(c.AuthIn, c.AuthOut)) ||
+			c.Proto == ESP && (len(c.KeyIn) == 0 || len(c.AuthIn)+len(c.AuthOut) != 0 || c.Integ != 0) {
+			t.Fatalf("keys of protocol %d: %+v", c.Proto, c)
+		}
 		if d.SPIOut != c.SPIIn || !reflect.DeepEqual(c.KeyIn, d.KeyOut) || !reflect.DeepEqual(c.KeyOut, d.KeyIn) ||
-			len(c.KeyIn) == 0 || c.Mode != d.Mode || c.LocalAddr != d.RemoteAddr || c.RemoteAddr != d.LocalAddr ||
+			!bytes.Equal(c.AuthIn, d.AuthOut) || !bytes.Equal(c.AuthOut, d.AuthIn) || c.Integ != d.Integ || c.ESN != d.ESN ||
+			c.Proto != d.Proto || c.Proto != ESP && c.Proto != AH || c.Mode != d.Mode || c.LocalAddr != d.RemoteAddr || c.RemoteAddr != d.LocalAddr ||
 			!reflect.DeepEqual(c.Local, d.Remote) || !reflect.DeepEqual(c.Remote, d.Local) || c.Encr != d.Encr {
 			t.Fatalf("pairs differ:\n%+v\n%+v", c, d)
 		}

@@ -1,6 +1,9 @@
 package ike
 
-import "slices"
+import (
+	"errors"
+	"slices"
+)
 
 // side says whose request a task belongs to: ours or the peer's. An IKE SA has
 // at most one of each under way.
@@ -110,6 +113,36 @@ func (m *Machine) allocate(s *sa, who side, p *pending) {
 	})
 }
 
+// maxSPITries bounds how often an inbound SPI is asked for until it is one that
+// the IKE SA does not have yet.
+const maxSPITries = 8
+
+var errSPITaken = errors.New("it is another child's")
+
+// taken says whether our SPI is that of another child of the IKE SA: of the
+// other protocol, say, whose SPIs are apart. It is the child's handle here.
+func (s *sa) taken(spi uint32, who side) bool {
+	if s.bySPIIn(spi) != nil {
+		return true
+	}
+	if who == ours {
+		return s.inb != nil && s.inb.pend != nil && s.inb.pend.spiIn == spi
+	}
+	return s.req != nil && s.req.pend != nil && s.req.pend.spiIn == spi
+}
+
+// allocateAgain gives back an SPI that is taken, after it has asked for another.
+func (m *Machine) allocateAgain(s *sa, who side, spi uint32) {
+	p := s.pendingOf(who)
+	p.spiTries++
+	m.allocate(s, who, p)
+	c := m.outline(s, p)
+	c.SPIIn, c.SPIOut = spi, 0
+	if twin := s.bySPIIn(spi); twin == nil || twin.ReqID != c.ReqID {
+		m.emit(Uninstall{c})
+	}
+}
+
 // abandon gives back the SPI of a child that will not be. One that is being
 // installed is given back when the answer comes.
 func (m *Machine) abandon(s *sa, p *pending) {
@@ -124,6 +157,13 @@ func (m *Machine) abandon(s *sa, p *pending) {
 
 // allocated goes on with the SPI: to prove, to send, or to install.
 func (m *Machine) allocated(s *sa, who side, e SPIAllocated) {
+	if p := s.pendingOf(who); e.Err == nil && s.taken(e.SPI, who) {
+		if p.spiTries < maxSPITries {
+			m.allocateAgain(s, who, e.SPI)
+			return
+		}
+		e.Err = errSPITaken
+	}
 	if who == ours {
 		r := s.req
 		switch {
