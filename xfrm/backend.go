@@ -18,6 +18,9 @@ type Backend interface {
 	Apply(ctx context.Context, ops []Op) []error
 	// Dump streams every object that the filter wants: an SA or a Policy.
 	Dump(ctx context.Context, f Filter, each func(Object) error) error
+	// Get gives one SA or state, with its Stats: ErrNotFound where there is none, or a
+	// larval one only.
+	Get(ctx context.Context, id ID) (SA, error)
 	// Watch delivers events to sink until ctx ends. Missed ones become Lost.
 	Watch(ctx context.Context, sink func(Event)) error
 	Close() error

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 
 	"github.com/mip6/mip6/xfrm"
@@ -51,6 +52,23 @@ func (b *Backend) Dump(ctx context.Context, f xfrm.Filter, each func(xfrm.Object
 		return each(p)
 	})
 	return explain(err, "", "dump the policies")
+}
+
+// Get gives one SA, with its keys and what it counted.
+func (b *Backend) Get(ctx context.Context, id xfrm.ID) (xfrm.SA, error) {
+	k, _ := b.index.get(id)
+	var a answer
+	if err := b.with(ctx, func(s *socket) { a = s.exchange([]message{saIDMessage(msgGetSA, id, k.mark)})[0] }); err != nil {
+		return xfrm.SA{}, err
+	}
+	if a.err != nil {
+		return xfrm.SA{}, explain(a.err, featureOf(xfrm.SA{Dst: id.Dst, Proto: id.Proto}, a.err), "get SA "+describeSA(id))
+	}
+	sa, err := decodeSA(a.msg)
+	if err == nil && sa.Larval {
+		err = fmt.Errorf("get SA %s: it is larval: %w", describeSA(id), xfrm.ErrNotFound)
+	}
+	return sa, err
 }
 
 // dumpStates makes the request for a dump of SAs, narrowed by the kernel where a

@@ -2,7 +2,9 @@ package xfrmtest
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"time"
 
 	"github.com/mip6/mip6/xfrm"
 )
@@ -34,6 +36,30 @@ func (f *Fake) Dump(ctx context.Context, flt xfrm.Filter, each func(xfrm.Object)
 		}
 	}
 	return nil
+}
+
+// Get gives a copy of one SA.
+func (f *Fake) Get(ctx context.Context, id xfrm.ID) (xfrm.SA, error) {
+	if err := ctx.Err(); err != nil {
+		return xfrm.SA{}, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	i := f.findSA(id)
+	if i < 0 || f.sas[i].Larval {
+		return xfrm.SA{}, fmt.Errorf("xfrmtest: get %v: %w", id, xfrm.ErrNotFound)
+	}
+	return clone(f.sas[i]), nil
+}
+
+// Count adds to what an SA counts, as a packet does that it served at this time.
+func (f *Fake) Count(id xfrm.ID, packets uint64, at time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if i := f.findSA(id); i >= 0 {
+		f.sas[i].Stats.Packets += packets
+		f.sas[i].Stats.LastUsed = at
+	}
 }
 
 // Snapshot gives a copy of the databases, larval SAs included, in the order in

@@ -33,6 +33,8 @@ func Run(t *testing.T, open func(t *testing.T) xfrm.Backend) {
 		{"ReplacedKeys", (*env).replacedKeys},
 		{"GoesOnAfterError", (*env).goesOn},
 		{"AllocSPI", (*env).allocSPI},
+		{"Get", (*env).get},
+		{"AH", (*env).ah},
 		{"Policies", (*env).policies},
 		{"SubPolicies", (*env).subPolicies},
 		{"RouteOptimization", (*env).routeOptimization},
