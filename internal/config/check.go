@@ -11,16 +11,20 @@ import (
 
 // check looks at what single keys do not show.
 func (ld *loader) check(c *Config) {
-	if c.MN == nil && c.HA == nil {
-		ld.fail("", "expected a role: a table [mn] for a mobile node or [ha] for a home agent")
+	if c.MN == nil && c.HA == nil && c.CN == nil {
+		ld.fail("", "expected a role: a table [mn] for a mobile node, [ha] for a home agent or [cn] for a correspondent node")
 		return
 	}
 	ld.checkPeers(c)
 	if c.MN != nil {
 		ld.checkMN(c)
+		ld.checkOptimise(c)
 	}
 	if c.HA != nil {
 		ld.checkHA(c)
+	}
+	if c.CN != nil {
+		ld.checkCN(c)
 	}
 }
 
@@ -87,11 +91,12 @@ func (ld *loader) checkMN(c *Config) {
 		return
 	}
 	if m.Peer == "" {
-		if len(c.Peers) != 1 {
-			ld.fail("mn", "expected peer, the name of the [[peer]] that is the home agent: there are %d", len(c.Peers))
+		left := c.peersBut(c.namedForOthers())
+		if len(left) != 1 {
+			ld.fail("mn", "expected peer, the name of the [[peer]] that is the home agent: %s", theseCouldBe(left))
 			return
 		}
-		m.Peer = c.Peers[0].Name
+		m.Peer = left[0]
 	}
 	p, ok := c.Peer(m.Peer)
 	if !ok {
@@ -106,6 +111,9 @@ func (ld *loader) known(c *Config, name string) string {
 	var names []string
 	for _, p := range c.Peers {
 		names = append(names, p.Name)
+	}
+	if len(names) == 0 {
+		return "; there is none"
 	}
 	if near := nearest(name, names); near != "" {
 		return fmt.Sprintf("; did you mean %q?", near)
@@ -150,8 +158,8 @@ func (ld *loader) checkHA(c *Config) {
 	}
 }
 
-// checkHAPeers fills in the peers that nodes may use: all but the one that is this
-// host's own home agent.
+// checkHAPeers fills in the peers that nodes may use: all but those that a mobile node on
+// this host speaks to itself.
 func (ld *loader) checkHAPeers(c *Config) {
 	h := c.HA
 	for i, name := range h.Peers {
@@ -160,11 +168,7 @@ func (ld *loader) checkHAPeers(c *Config) {
 		}
 	}
 	if len(h.Peers) == 0 {
-		for _, p := range c.Peers {
-			if c.MN == nil || p.Name != c.MN.Peer {
-				h.Peers = append(h.Peers, p.Name)
-			}
-		}
+		h.Peers = c.peersBut(c.namedByMN())
 	}
 	if len(h.Peers) == 0 && !ld.bad("peer") && !ld.bad("ha.peers") {
 		ld.fail("ha", "expected at least one [[peer]] for the nodes")

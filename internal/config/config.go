@@ -17,13 +17,14 @@ import (
 	"github.com/mip6/mip6/ike/transform"
 )
 
-// Config is the whole configuration. At least one of MN and HA is set.
+// Config is the whole configuration. At least one of MN, HA and CN is set.
 type Config struct {
 	File   string
 	Daemon Daemon
 	IKE    IKE
 	MN     *MN // nil: not a mobile node
 	HA     *HA // nil: not a home agent
+	CN     *CN // nil: not a correspondent node
 	Peers  []Peer
 	// PSKs are keys by identity, for peers whose block is a template.
 	PSKs []PSK
@@ -89,6 +90,9 @@ type MN struct {
 	Table       int // of routes
 	Priority    int // of rules
 	Timers      MNTimers
+	// Optimise has the rules by which routes are optimised; empty: all packets go by the tunnel.
+	Optimise       []Optimise
+	Correspondents Correspondents
 }
 
 // MNTimers is [mn.timers].
@@ -165,6 +169,7 @@ type IKE struct {
 	Jitter            float64 // part of a rekey time; -1: none
 	IKEProposals      []transform.Offer
 	ESPProposals      []transform.Offer
+	AHProposals       []transform.Offer
 	ReplayWindow      uint32 // packets
 }
 
@@ -187,6 +192,7 @@ type Peer struct {
 	DPD          time.Duration
 	IKEProposals []transform.Offer
 	ESPProposals []transform.Offer
+	AHProposals  []transform.Offer
 	IKERekey     time.Duration
 	IKEHard      time.Duration
 	ChildRekey   time.Duration
@@ -229,6 +235,22 @@ func (c *Config) Redacted() *Config {
 	out.PSKs = append([]PSK(nil), c.PSKs...)
 	for i := range out.PSKs {
 		out.PSKs[i].Key = redact(out.PSKs[i].Key)
+	}
+	if c.MN != nil {
+		m := *c.MN
+		m.Optimise = append([]Optimise(nil), m.Optimise...)
+		for i := range m.Optimise {
+			m.Optimise[i].KBM = redact(m.Optimise[i].KBM)
+		}
+		out.MN = &m
+	}
+	if c.CN != nil {
+		n := *c.CN
+		n.Nodes = append([]CNNode(nil), n.Nodes...)
+		for i := range n.Nodes {
+			n.Nodes[i].KBM = redact(n.Nodes[i].KBM)
+		}
+		out.CN = &n
 	}
 	return &out
 }

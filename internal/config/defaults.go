@@ -12,6 +12,8 @@ const (
 	MaxLifetime = 65535 * 4 * time.Second
 	// MinLifetime is the shortest: one unit.
 	MinLifetime = 4 * time.Second
+	// maxRRLifetime is MAX_RR_BINDING_LIFETIME (RFC 6275 §12).
+	maxRRLifetime = 420 * time.Second
 	// maxFile bounds the size of a configuration file.
 	maxFile = 16 << 20
 )
@@ -43,8 +45,9 @@ func defaultIKE() IKE {
 		ChildRekey:        time.Hour,
 		ChildHard:         66 * time.Minute,
 		Jitter:            0.1,
-		IKEProposals:      mustOffers("aes128gcm16-prfsha256-x25519-ecp256", "aes256gcm16-prfsha384-prfsha256-x25519-ecp256"),
-		ESPProposals:      mustOffers("aes128gcm16-esn-noesn", "aes256gcm16-esn-noesn"),
+		IKEProposals:      mustOffers(transform.ParseOffer, "aes128gcm16-prfsha256-x25519-ecp256", "aes256gcm16-prfsha384-prfsha256-x25519-ecp256"),
+		ESPProposals:      mustOffers(transform.ParseOffer, "aes128gcm16-esn-noesn", "aes256gcm16-esn-noesn"),
+		AHProposals:       mustOffers(transform.ParseAHOffer, "sha256-esn-noesn"),
 		ReplayWindow:      1024,
 	}
 }
@@ -63,6 +66,12 @@ func defaultMN() MN {
 			MaxBindAck:   32 * time.Second,
 			Grace:        time.Second,
 		},
+		Correspondents: Correspondents{
+			Max:      256,
+			Lifetime: maxRRLifetime,
+			Idle:     time.Minute,
+			Remember: 10 * time.Minute,
+		},
 	}
 }
 
@@ -77,6 +86,18 @@ func defaultHA() HA {
 	}
 }
 
+// defaultCN is [cn] where nothing is said.
+func defaultCN() CN {
+	return CN{
+		Default:           Allow,
+		MaxBindings:       10000,
+		MaxLifetime:       maxRRLifetime,
+		TestRate:          2000,
+		TestRatePerSource: 100,
+		ErrorRate:         100,
+	}
+}
+
 // defaultHomePrefix does not end: a lifetime counts from the daemon's start, and a home link
 // that is to be given up is the exception.
 func defaultHomePrefix() HomePrefix {
@@ -84,10 +105,10 @@ func defaultHomePrefix() HomePrefix {
 }
 
 // mustOffers reads proposals that a test holds to be sound.
-func mustOffers(names ...string) []transform.Offer {
+func mustOffers(parse func(string) (transform.Offer, error), names ...string) []transform.Offer {
 	out := make([]transform.Offer, 0, len(names))
 	for _, n := range names {
-		o, err := transform.ParseOffer(n)
+		o, err := parse(n)
 		if err != nil {
 			panic(err)
 		}
@@ -96,11 +117,11 @@ func mustOffers(names ...string) []transform.Offer {
 	return out
 }
 
-// defaultSPDHash makes the kernel hash policies by the home address alone, which is
-// the remote one at an agent and the local one at a node, where the other side of
-// the policy is ::/0. Without it a migration walks the policies of all nodes.
-func defaultSPDHash(agent bool) SPDHash {
-	if agent {
+// defaultSPDHash makes the kernel hash policies by the home address alone, which is the
+// remote one at an agent or a correspondent and the local one at a node, where the other
+// side of the policy is ::/0. Without it a migration walks the policies of all nodes.
+func defaultSPDHash(homeIsRemote bool) SPDHash {
+	if homeIsRemote {
 		return SPDHash{Set: true, Local: 0, Remote: 128}
 	}
 	return SPDHash{Set: true, Local: 128, Remote: 0}

@@ -84,7 +84,7 @@ func Load(path string) (*Config, error) {
 		return nil, err
 	}
 	if st, err := f.Stat(); err == nil && st.Mode().Perm()&0o077 != 0 && ld.inline {
-		c.Warnings = append(c.Warnings, fmt.Sprintf("%s holds keys and may be read by others; chmod 600 it, or use psk_file", path))
+		c.Warnings = append(c.Warnings, fmt.Sprintf("%s holds keys and may be read by others; chmod 600 it, or keep them in files of their own", path))
 	}
 	return c, nil
 }
@@ -102,15 +102,12 @@ func (ld *loader) parse(data []byte) (*Config, error) {
 	ld.ike(root, c)
 	ld.mn(root, c)
 	ld.ha(root, c)
+	ld.cn(root, c)
 	ld.peers(root, c)
 	ld.psks(root, c)
-	if root.has("cn") {
-		root.get("cn")
-		root.fail("cn", "the correspondent node's role is not built yet; remove [cn]")
-	}
 	root.finish()
 	if ld.spdAuto {
-		c.Daemon.SPDHash = defaultSPDHash(c.HA != nil)
+		c.Daemon.SPDHash = defaultSPDHash(c.HA != nil || c.MN == nil)
 	}
 	if !ld.broken {
 		ld.check(c)

@@ -87,7 +87,7 @@ func TestMistakes(t *testing.T) {
 			`5: mn.interfaces[4]: expected each interface once`}},
 		{"userspace", goodMN, "[mn]\n", "[daemon]\ndataplane = \"userspace\"\n[mn]\n", []string{
 			`2: daemon.dataplane: the userspace data plane is not built yet; expected "auto" or "kernel"`}},
-		{"cn", goodMN, "[mn]\n", "[cn]\nroute_optimization = true\n[mn]\n", []string{`1: cn: the correspondent node's role is not built yet`}},
+		{"cn", goodMN, "[mn]\n", "[cn]\nroute_optimization = true\n[mn]\n", []string{`2: cn.route_optimization: unknown key; expected one of addresses, default`}},
 		{"relative path", goodMN, "[mn]\n", "daemon = { control = \"here\", state_dir = \"/x\" }\n[mn]\n", []string{
 			`1: daemon.control: expected a path that begins with /, found "here"`}},
 		{"spd hash", goodMN, "[mn]\n", "[daemon]\nspd_hash = \"0/129\"\n[mn]\n", []string{`2: daemon.spd_hash: expected "auto", "off" or two`}},
@@ -130,7 +130,7 @@ func TestMistakes(t *testing.T) {
 			`2: ha.max_bindings: not TOML: `, `3: ha: not TOML: `}},
 		{"open table", goodMN, "[[peer]]", "[[peer]\n\n[ha\nmax_bindings = \n[[peer]]", []string{
 			`4: mn: not TOML: `, `6: mn: not TOML: `, `7: mn.max_bindings: not TOML: `}},
-		{"nothing", "", "", "", []string{`0: : expected a role: a table [mn] for a mobile node or [ha] for a home agent`}},
+		{"nothing", "", "", "", []string{`0: : expected a role: a table [mn] for a mobile node, [ha] for a home agent or [cn] for a correspondent node`}},
 		{"several", goodHA, "address = \"2001:db8:1::1\"\n", "addres = 1\ndad = \"maybe\"\nmax_lifetime = \"3s\"\n", []string{
 			`1: ha.address: missing`, `2: ha.addres: unknown key; did you mean "address"?`,
 			`3: ha.dad: expected "probe" or "off", found "maybe"`, `4: ha.max_lifetime: expected a duration from 4s`}},

@@ -16,7 +16,7 @@ func (ld *loader) peer(t *table, c *Config) Peer {
 	defer t.finish()
 	k := c.IKE
 	p := Peer{
-		DPD: k.DPD, IKEProposals: k.IKEProposals, ESPProposals: k.ESPProposals,
+		DPD: k.DPD, IKEProposals: k.IKEProposals, ESPProposals: k.ESPProposals, AHProposals: k.AHProposals,
 		IKERekey: k.IKERekey, IKEHard: k.IKEHard, ChildRekey: k.ChildRekey, ChildHard: k.ChildHard,
 	}
 	t.need("name", "local_id", "remote_id")
@@ -30,8 +30,9 @@ func (ld *loader) peer(t *table, c *Config) Peer {
 	ld.secret(t, "psk", "psk_file", &p.PSK)
 	ld.certificates(t, &p)
 	t.lifetimes(&lifetimes{&p.DPD, &p.IKERekey, &p.IKEHard, &p.ChildRekey, &p.ChildHard})
-	t.offers("ike_proposals", false, &p.IKEProposals)
-	t.offers("esp_proposals", true, &p.ESPProposals)
+	t.offers("ike_proposals", ikeOffers, &p.IKEProposals)
+	t.offers("esp_proposals", espOffers, &p.ESPProposals)
+	t.offers("ah_proposals", ahOffers, &p.AHProposals)
 	return p
 }
 

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-var profiles = []string{"mn.toml", "ha.toml"}
+var profiles = []string{"mn.toml", "ha.toml", "cn.toml"}
 
 func readProfile(t *testing.T, name string) string {
 	t.Helper()
@@ -27,7 +27,7 @@ func TestProfilesLoad(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if isMN := name == "mn.toml"; (c.MN != nil) != isMN || (c.HA != nil) == isMN {
+		if (c.MN != nil) != (name == "mn.toml") || (c.HA != nil) != (name == "ha.toml") || (c.CN != nil) != (name == "cn.toml") {
 			t.Errorf("%s: wrong roles", name)
 		}
 		for _, w := range c.Warnings {
@@ -62,6 +62,29 @@ func TestProfileDefaults(t *testing.T) {
 	}
 }
 
+// roleTables are what a profile must have, in use or as an example.
+var roleTables = map[string][]string{
+	"mn.toml": {"mn", "mn.timers", "mn.optimise[4]", "mn.correspondents", "peer[2]"},
+	"ha.toml": {"ha", "ha.home_prefix[1]", "ha.node[1]", "ha.pool", "psk[1]"},
+	"cn.toml": {"cn", "cn.rule[1]", "cn.node[2]", "psk[1]"},
+}
+
+// withExamples puts the tables at the end that a profile shows as examples: lines "# [table]"
+// and the lines "# key = value" behind it.
+func withExamples(text string) string {
+	line := regexp.MustCompile(`^# ([a-z_]+ = .*|\[[a-z.\[\]]+\])$`)
+	var out strings.Builder
+	inside := false
+	for l := range strings.Lines(text) {
+		m := line.FindStringSubmatch(strings.TrimSuffix(l, "\n"))
+		inside = m != nil && (inside || m[1][0] == '[')
+		if inside && !strings.Contains(m[1], "_file = ") { // a file that is not here
+			out.WriteString(m[1] + "\n")
+		}
+	}
+	return text + "\n" + out.String()
+}
+
 // TestProfilesShowEveryKey: what the loader asks for stands in the profile of the role.
 func TestProfilesShowEveryKey(t *testing.T) {
 	for _, name := range profiles {
@@ -70,14 +93,10 @@ func TestProfilesShowEveryKey(t *testing.T) {
 		ld := &loader{file: name, onFinish: func(tb *table) {
 			asked[tb.path] = slices.Concat(asked[tb.path], tb.known)
 		}}
-		if _, err := ld.parse([]byte(text)); err != nil {
-			t.Fatal(err)
+		if _, err := ld.parse([]byte(withExamples(text))); err != nil {
+			t.Fatalf("%s with its examples: %v", name, err)
 		}
-		tables := []string{"daemon", "ike", "mn", "mn.timers", "peer[1]"}
-		if name == "ha.toml" {
-			tables = []string{"daemon", "ike", "ha", "ha.home_prefix[1]", "ha.node[1]", "peer[1]", "psk[1]"}
-		}
-		for _, table := range tables {
+		for _, table := range slices.Concat(roleTables[name], []string{"daemon", "ike", "peer[1]"}) {
 			if asked[table] == nil {
 				t.Errorf("%s has no table %s", name, table)
 			}
@@ -106,7 +125,7 @@ func showsKey(text, key string) bool {
 
 func TestRedacted(t *testing.T) {
 	for _, name := range profiles {
-		c, err := Parse(name, []byte(readProfile(t, name)))
+		c, err := Parse(name, []byte(withExamples(readProfile(t, name))))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -131,5 +150,16 @@ func secretsOf(c *Config) (out []Secret) {
 	for _, k := range c.PSKs {
 		out = append(out, k.Key)
 	}
+	if c.MN != nil {
+		for _, o := range c.MN.Optimise {
+			out = append(out, o.KBM)
+		}
+	}
+	if c.CN != nil {
+		for _, n := range c.CN.Nodes {
+			out = append(out, n.KBM)
+		}
+	}
+	out = slices.DeleteFunc(out, func(s Secret) bool { return s == nil })
 	return out
 }

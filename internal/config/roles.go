@@ -50,6 +50,7 @@ func (ld *loader) mn(root *table, c *Config) {
 		}
 		tt.duration("grace", 0, time.Minute, &m.Timers.Grace)
 	}
+	ld.optimise(t, &m)
 	c.MN = &m
 }
 

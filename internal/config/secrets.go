@@ -16,25 +16,8 @@ const (
 
 // secret reads a pre-shared key that stands in the file or in a file of its own.
 func (ld *loader) secret(t *table, key, fileKey string, dst *Secret) {
-	var text, file string
-	at := key
-	switch {
-	case t.str(key, &text):
-		ld.inline = true
-	case t.absPath(fileKey, &file):
-		at = fileKey
-		data, err := readPrivate(file)
-		if err != nil {
-			t.fail(fileKey, "%v", err)
-			return
-		}
-		text = strings.TrimRight(string(data), "\r\n")
-	}
-	t.get(fileKey) // is known, asked for or not
+	text, at := ld.secretText(t, key, fileKey)
 	if text == "" {
-		if file != "" {
-			t.fail(at, "%s is empty; expected a key", file)
-		}
 		return
 	}
 	k, err := parseSecret(text)
@@ -46,6 +29,48 @@ func (ld *loader) secret(t *table, key, fileKey string, dst *Secret) {
 		ld.warn(join(t.path, at), "the key has only %d octets; whoever sees the handshake can try all such keys", len(k))
 	}
 	*dst = k
+}
+
+// octets reads a key of n octets, which is written in hexadecimal digits.
+func (ld *loader) octets(t *table, key, fileKey string, n int, dst *Secret) {
+	text, at := ld.secretText(t, key, fileKey)
+	if text == "" {
+		return
+	}
+	k, err := parseSecret(text)
+	switch {
+	case err != nil:
+		t.fail(at, "%v", err)
+	case !strings.HasPrefix(text, "0x"):
+		t.fail(at, `expected "0x" and %d hexadecimal digits`, 2*n)
+	case len(k) != n:
+		t.fail(at, `expected %d octets: "0x" and %d hexadecimal digits, found %d octets`, n, 2*n, len(k))
+	default:
+		*dst = k
+	}
+}
+
+// secretText is what stands under key, or in the file that fileKey names, and which
+// of the two it was. "" where there is none, or where that was a mistake.
+func (ld *loader) secretText(t *table, key, fileKey string) (text, at string) {
+	t.get(fileKey) // is known, asked for or not
+	if t.str(key, &text) {
+		ld.inline = true
+		return text, key
+	}
+	var file string
+	if !t.absPath(fileKey, &file) {
+		return "", key
+	}
+	data, err := readPrivate(file)
+	if err != nil {
+		t.fail(fileKey, "%v", err)
+		return "", fileKey
+	}
+	if text = strings.TrimRight(string(data), "\r\n"); text == "" {
+		t.fail(fileKey, "%s is empty; expected a key", file)
+	}
+	return text, fileKey
 }
 
 // parseSecret reads text, or octets as "0x" and hexadecimal digits.

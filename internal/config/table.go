@@ -127,7 +127,7 @@ func (t *table) boolean(key string, dst *bool) {
 }
 
 // integer reads a number between low and high.
-func integer[T ~int | ~uint16 | ~uint32](t *table, key string, low, high int64, dst *T) {
+func integer[T ~int | ~uint16 | ~uint32 | ~uint64](t *table, key string, low, high int64, dst *T) {
 	if v, ok := t.get(key); ok {
 		n, ok := v.(int64)
 		if !ok || n < low || n > high {

@@ -146,22 +146,31 @@ func parseIdentity(s string) (message.Identity, bool) {
 	return id, err == nil && !strings.ContainsAny(s, " \t\r\n*") && len(s) < 2048
 }
 
+// offerKind is what the proposals of a list are for.
+type offerKind struct {
+	parse func(string) (transform.Offer, error)
+	want  string
+	ike   bool
+}
+
+var (
+	ikeOffers = offerKind{transform.ParseOffer, `a proposal such as "aes128gcm16-prfsha256-x25519"`, true}
+	espOffers = offerKind{transform.ParseOffer, `a proposal such as "aes128gcm16-esn"`, false}
+	ahOffers  = offerKind{transform.ParseAHOffer, `a proposal such as "sha256-esn-noesn"`, false}
+)
+
 // offers reads a list of proposals, best first.
-func (t *table) offers(key string, esp bool, dst *[]transform.Offer) {
+func (t *table) offers(key string, kind offerKind, dst *[]transform.Offer) {
 	var out []transform.Offer
-	want := `a proposal such as "aes128gcm16-prfsha256-x25519"`
-	if esp {
-		want = `a proposal such as "aes128gcm16-esn"`
-	}
 	good := t.list(key, func(s string) string {
-		o, err := transform.ParseOffer(s)
+		o, err := kind.parse(s)
 		switch {
 		case err != nil:
-			return want + " (" + strings.TrimPrefix(err.Error(), "ike/transform: ") + ")"
-		case !esp && (len(o.PRF) == 0 || len(o.KE) == 0):
-			return want + " with a pseudo-random function and a key exchange"
-		case !esp && len(o.ESN) > 0, esp && len(o.PRF) > 0:
-			return want
+			return kind.want + " (" + strings.TrimPrefix(err.Error(), "ike/transform: ") + ")"
+		case kind.ike && (len(o.PRF) == 0 || len(o.KE) == 0):
+			return kind.want + " with a pseudo-random function and a key exchange"
+		case kind.ike && len(o.ESN) > 0, !kind.ike && len(o.PRF) > 0:
+			return kind.want
 		}
 		out = append(out, o)
 		return ""
