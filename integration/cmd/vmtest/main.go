@@ -4,7 +4,8 @@
 //
 // Every package's test binary is built here, then run as root in a guest of its
 // own with MIP6_KERNEL=1, in the package's folder. Tests that need a kernel with
-// MIP6 skip where that variable is not set. Output is that of go test -v, or
+// MIP6 skip where that variable is not set. The project's programs are built here
+// too, and their folder is in MIP6_BIN. Output is that of go test -v, or
 // with -json that of go test -json. Status 1: a test failed; 2: a package does
 // not build or its guest did not run it to the end.
 package main
@@ -66,6 +67,13 @@ func run(ctx context.Context, f flags, patterns []string) (int, error) {
 	if err != nil {
 		return 2, err
 	}
+	bin, err := programs(ctx, root)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "vmtest: tests that run the programs will fail:", err)
+	}
+	if bin != "" {
+		defer os.RemoveAll(bin)
+	}
 	status := 0
 	var summary []string
 	for _, line := range strings.Split(listed, "\n") {
@@ -90,6 +98,34 @@ func run(ctx context.Context, f flags, patterns []string) (int, error) {
 	}
 	fmt.Fprintln(os.Stderr, strings.Join(summary, "\n"))
 	return status, nil
+}
+
+// envBin names the folder of the programs, for tests that run them.
+const envBin = "MIP6_BIN"
+
+// programs builds the project's programs as they are now, in a folder for this run
+// alone, and gives its path. Where that fails the folder is empty: no test must run
+// yesterday's.
+func programs(ctx context.Context, root string) (string, error) {
+	if os.Getenv(envBin) != "" {
+		return "", nil
+	}
+	cache := filepath.Join(root, ".cache", "vmtest")
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		return "", err
+	}
+	dir, err := os.MkdirTemp(cache, "bin-")
+	if err != nil {
+		return "", err
+	}
+	os.Setenv(envBin, dir)
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", dir+string(filepath.Separator), "./cmd/...")
+	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
+	build.Stdout, build.Stderr = os.Stderr, os.Stderr
+	if err := build.Run(); err != nil {
+		return dir, fmt.Errorf("the programs do not build: %w", err)
+	}
+	return dir, nil
 }
 
 // testPackage builds one package's tests and runs them in a guest.
