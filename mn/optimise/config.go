@@ -2,6 +2,7 @@ package optimise
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -55,3 +56,69 @@ type Rule struct {
 
 // ErrConfig wraps what Validate finds.
 var ErrConfig = errors.New("mn/optimise: configuration")
+
+// Validate tells what is wrong with the configuration.
+func (c Config) Validate() error {
+	switch {
+	case !c.Home.Is6() || !c.Home.IsGlobalUnicast():
+		return fmt.Errorf("%w: home is not a global unicast IPv6 address", ErrConfig)
+	case !c.HomeAgent.Is6() || !c.HomeAgent.IsGlobalUnicast() || c.HomeAgent == c.Home:
+		return fmt.Errorf("%w: home agent is not a global unicast IPv6 address of its own", ErrConfig)
+	case c.Lifetime != 0 && c.Lifetime < 8*time.Second:
+		return fmt.Errorf("%w: lifetime %v is less than 8 s", ErrConfig, c.Lifetime)
+	case c.Max < 0 || c.MaxFailure < 0 || c.UpdateRate < 0:
+		return fmt.Errorf("%w: negative number", ErrConfig)
+	case c.Idle < 0 || c.Remember < 0:
+		return fmt.Errorf("%w: negative time", ErrConfig)
+	}
+	for i, r := range c.Rules {
+		if err := r.validate(); err != nil {
+			return fmt.Errorf("%w: rule %d: %s", ErrConfig, i+1, err)
+		}
+	}
+	return nil
+}
+
+func (r Rule) validate() error {
+	one := r.To.IsValid() && r.To.Bits() == 128
+	switch {
+	case !r.To.IsValid() || !r.To.Addr().Is6() || r.To.Addr().Is4In6():
+		return errors.New("its prefix is not one of IPv6")
+	case r.Port != 0 && r.Proto != 6 && r.Proto != 17:
+		return errors.New("a port without TCP or UDP")
+	case r.Auth > IPsec:
+		return errors.New("an unknown way of proof")
+	case r.Auth == StaticKey && (!one || r.Key == rr.Kbm{}):
+		return errors.New("a static key needs a key, and one address: each correspondent has its own") // RFC 4449 §4
+	case r.Auth == IPsec && r.Protect == 0:
+		return errors.New("ipsec without an SA to prove it")
+	case r.Protect != 0 && r.Protect != xfrm.ESP && r.Protect != xfrm.AH:
+		return errors.New("protection is neither ESP nor AH")
+	case r.Protect != 0 && (!one || r.Conn == "" || r.ReqID == 0):
+		return errors.New("protection needs one address, a connection and a request id")
+	}
+	return nil
+}
+
+// withDefaults fills the zero values in.
+func (c Config) withDefaults() Config {
+	if c.Max == 0 {
+		c.Max = 256
+	}
+	if c.Lifetime == 0 {
+		c.Lifetime = maxRRLifetime
+	}
+	if c.Idle == 0 {
+		c.Idle = time.Minute
+	}
+	if c.Remember == 0 {
+		c.Remember = 10 * time.Minute
+	}
+	if c.MaxFailure == 0 {
+		c.MaxFailure = 3
+	}
+	if c.UpdateRate == 0 {
+		c.UpdateRate = 3
+	}
+	return c
+}

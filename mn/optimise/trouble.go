@@ -1,0 +1,95 @@
+package optimise
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/mip6/mip6/internal/host"
+	"github.com/mip6/mip6/mobility"
+)
+
+// bindingError takes a Binding Error (§11.3.6). Anybody may have sent it; it is heeded where it
+// can be true, and it has packets go by the tunnel, no more.
+func (m *Machine) bindingError(now time.Time, p *peer, mh host.MH, b mobility.BindingError, out []Action) []Action {
+	m.s.Count.BindingErrors++
+	ours := mh.Dst == m.cfg.Home || mh.Dst == m.s.At.CareOf || p != nil && mh.Dst == p.CareOf
+	if p == nil || !ours || m.s.Stopping {
+		return out
+	}
+	switch b.Status {
+	case mobility.ErrorUnknownBinding:
+		if b.HomeAddr == m.cfg.Home {
+			return m.unknownBinding(now, p, out)
+		}
+	case mobility.ErrorUnrecognizedType:
+		if m.expecting(p) {
+			return m.refuse(now, p, m.cfg.Remember, "the correspondent does not know our messages (Binding Error 2)", out)
+		}
+	}
+	return out
+}
+
+// expecting tells whether an answer of the correspondent is awaited.
+func (m *Machine) expecting(p *peer) bool {
+	return len(p.Sent) > 0 || len(p.HomeSent) > 0 || len(p.CareSent) > 0
+}
+
+// unknownBinding falls back to the tunnel at once and tests anew: the correspondent may have been started
+// again, so its nonces may be others. If that comes often, the next try waits.
+func (m *Machine) unknownBinding(now time.Time, p *peer, out []Action) []Action {
+	if !p.mayBeBound(now) || !p.DirectAt.IsZero() && now.Sub(p.DirectAt) < errorGrace {
+		return out
+	}
+	if p.Route.Direct {
+		m.s.Count.Fallbacks++
+	}
+	p.Acked, p.Refresh, p.Renew, p.MayUntil = false, false, false, time.Time{}
+	p.Home, p.Care = token{}, nil
+	p.Sent, p.HomeSent, p.CareSent = nil, nil, nil
+	p.HomeTry.again()
+	p.CareTry.again()
+	p.UpdateTry.again()
+	if p.ErrorAt.IsZero() || now.Sub(p.ErrorAt) >= errorPause {
+		p.HoldFor = 0
+	} else {
+		p.HoldFor = min(max(2*p.HoldFor, time.Second), maxBindack)
+		p.HoldAt = now.Add(p.HoldFor)
+	}
+	p.ErrorAt = now
+	if !p.LastUsed.After(p.Since) {
+		p.LastUsed = latest(p.LastUsed, p.DirectAt)
+	}
+	out = m.forget(p, out)
+	return note(slog.LevelInfo, "the correspondent has lost our binding", p.Remote, out, slog.Duration("pause", p.HoldFor))
+}
+
+// icmpError takes an ICMPv6 error. A Parameter Problem at what is Mobile IPv6's tells that the correspondent
+// knows none of it (§11.3.5, §11.6.2). (Of a home address option that is not known the RFC would have us only
+// keep a log; but packets with one are then lost, so they go by the tunnel.)
+func (m *Machine) icmpError(now time.Time, e host.ICMPError, out []Action) []Action {
+	if !e.Refuses {
+		return out
+	}
+	remote := e.Dst
+	if e.Final.IsValid() {
+		remote = e.Final
+	}
+	p := m.peer(remote)
+	if p == nil || e.From != e.Dst && e.From != remote {
+		return out
+	}
+	mine := e.Src == m.cfg.Home || e.Home == m.cfg.Home && (e.Src == m.s.At.CareOf || e.Src == p.CareOf) ||
+		e.MH && !e.Home.IsValid() && m.s.At.Place == Abroad && e.Src == m.s.At.CareOf
+	switch {
+	case !mine || !p.RetryAt.IsZero() || m.s.Stopping:
+		return out
+	case e.MH && !m.expecting(p), !e.MH && !p.mayBeBound(now):
+		return out // nothing of ours that it could be about
+	}
+	m.s.Count.ParameterProblems++
+	what := "the home address option"
+	if e.MH && !e.Home.IsValid() || e.Code == 1 {
+		what = "the Mobility Header"
+	}
+	return m.refuse(now, p, m.cfg.Remember, "the correspondent does not know "+what+" (ICMPv6 Parameter Problem)", out)
+}
