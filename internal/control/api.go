@@ -18,6 +18,7 @@ const DefaultSocket = "/run/mip6/control"
 const (
 	CmdStatus     = "status"
 	CmdBindings   = "bindings"
+	CmdRO         = "ro"
 	CmdSAs        = "sas"
 	CmdMigrations = "migrations"
 	CmdDoctor     = "doctor"
@@ -28,7 +29,7 @@ const (
 // Request is one line to the daemon.
 type Request struct {
 	Cmd   string `json:"cmd"`
-	Page  Page   `json:"page,omitzero"`  // bindings, sas
+	Page  Page   `json:"page,omitzero"`  // bindings, ro, sas
 	Rekey *Rekey `json:"rekey,omitzero"` // rekey
 }
 
@@ -64,6 +65,12 @@ type Handler interface {
 	Rekey(ctx context.Context, r Rekey) (RekeyResult, error)
 }
 
+// RouteHandler is a Handler that knows of route optimization.
+type RouteHandler interface {
+	Handler
+	RO(ctx context.Context, p Page) (Routes, error)
+}
+
 // Bindings answers "bindings".
 type Bindings struct {
 	Bindings []Binding `json:"bindings"`
@@ -91,7 +98,7 @@ type RekeyResult struct {
 // Notice is one line of "watch".
 type Notice struct {
 	Time   time.Time         `json:"time"`
-	Kind   string            `json:"kind"` // "registration", "move", "ike", "child", "migrate", "link", "log", "lost"
+	Kind   string            `json:"kind"` // "registration", "move", "ro", "binding", "ike", "child", "migrate", "link", "log", "lost"
 	Home   string            `json:"home,omitempty"`
 	Text   string            `json:"text"`
 	Fields map[string]string `json:"fields,omitempty"`

@@ -159,6 +159,10 @@ func dispatch(ctx context.Context, h Handler, req Request) (any, error) {
 		return h.Status(ctx)
 	case CmdBindings:
 		return h.Bindings(ctx, req.Page)
+	case CmdRO:
+		if r, ok := h.(RouteHandler); ok {
+			return r.RO(ctx, req.Page)
+		}
 	case CmdSAs:
 		return h.SAs(ctx, req.Page)
 	case CmdMigrations:

@@ -7,26 +7,27 @@ import (
 
 // Status answers "status".
 type Status struct {
-	Version    string        `json:"version"`
-	Started    time.Time     `json:"started"`
-	Uptime     Duration      `json:"uptime"`
-	PID        int           `json:"pid"`
-	ConfigFile string        `json:"config_file"`
-	Roles      []string      `json:"roles"` // "mn", "ha"
-	DataPlane  DataPlane     `json:"dataplane"`
-	Host       HostInfo      `json:"host"`
-	Listening  []string      `json:"listening"` // "[2001:db8::1]:500"
-	Conns      []Conn        `json:"connections"`
-	IKE        []IKESA       `json:"ike_sas"`
-	IKETotal   int           `json:"ike_sas_total"` // IKE holds the first of them only
-	HalfOpen   int           `json:"half_open"`
-	Nodes      []Node        `json:"nodes,omitempty"` // the mobile nodes on this host
-	Agent      *Agent        `json:"agent,omitempty"` // where this host is a home agent
-	Moves      []Move        `json:"moves,omitempty"` // the last ones, newest last
-	Counters   []Counter     `json:"counters,omitempty"`
-	XfrmStat   []XfrmCounter `json:"xfrm_stat,omitempty"` // those above zero
-	Ledger     *LedgerInfo   `json:"ledger,omitempty"`
-	Warnings   []string      `json:"warnings,omitempty"`
+	Version       string         `json:"version"`
+	Started       time.Time      `json:"started"`
+	Uptime        Duration       `json:"uptime"`
+	PID           int            `json:"pid"`
+	ConfigFile    string         `json:"config_file"`
+	Roles         []string       `json:"roles"` // "mn", "ha", "cn"
+	DataPlane     DataPlane      `json:"dataplane"`
+	Host          HostInfo       `json:"host"`
+	Listening     []string       `json:"listening"` // "[2001:db8::1]:500"
+	Conns         []Conn         `json:"connections"`
+	IKE           []IKESA        `json:"ike_sas"`
+	IKETotal      int            `json:"ike_sas_total"` // IKE holds the first of them only
+	HalfOpen      int            `json:"half_open"`
+	Nodes         []Node         `json:"nodes,omitempty"`         // the mobile nodes on this host
+	Agent         *Agent         `json:"agent,omitempty"`         // where this host is a home agent
+	Correspondent *Correspondent `json:"correspondent,omitempty"` // where it is a correspondent node
+	Moves         []Move         `json:"moves,omitempty"`         // the last ones, newest last
+	Counters      []Counter      `json:"counters,omitempty"`
+	XfrmStat      []XfrmCounter  `json:"xfrm_stat,omitempty"` // those above zero
+	Ledger        *LedgerInfo    `json:"ledger,omitempty"`
+	Warnings      []string       `json:"warnings,omitempty"`
 }
 
 // DataPlane says where IPsec is done and why there.
@@ -57,6 +58,7 @@ type Conn struct {
 	CAs       []string `json:"cas,omitempty"` // subjects
 	IKE       []string `json:"ike_proposals"`
 	ESP       []string `json:"esp_proposals"`
+	AH        []string `json:"ah_proposals,omitempty"`
 	Children  []string `json:"children,omitempty"` // "mh: 2001:db8::10/128[135] === 2001:db8::1/128[135]"
 }
 
@@ -86,7 +88,7 @@ type Child struct {
 	Name      string    `json:"name"`  // "mh", "payload"
 	State     string    `json:"state"` // "installed", "rekeying", "routed", ...
 	Mode      string    `json:"mode"`  // "transport-proxy", "transport", "tunnel"
-	Proto     string    `json:"proto"` // "esp"
+	Proto     string    `json:"proto"` // "esp" or "ah"
 	ReqID     uint32    `json:"reqid"`
 	SPIIn     Hex32     `json:"spi_in"`
 	SPIOut    Hex32     `json:"spi_out"`
@@ -130,6 +132,7 @@ type Node struct {
 	KeyMobility bool         `json:"key_mobility"` // both sides set K
 	DAD         string       `json:"dad"`
 	Moves       int          `json:"moves"`
+	RO          *ROCounts    `json:"route_optimization,omitempty"` // nil: without rules
 }
 
 // Agent is the home agent of this host.
@@ -151,21 +154,6 @@ type Refusal struct {
 	Time   time.Time `json:"time"`
 	Who    string    `json:"who"`
 	Reason string    `json:"reason"`
-}
-
-// Binding is an entry of the binding cache.
-type Binding struct {
-	Home        netip.Addr `json:"home"`
-	CareOf      netip.Addr `json:"care_of"`
-	Identity    string     `json:"identity,omitempty"`
-	State       string     `json:"state"` // "valid", "checking" (DAD), "deleting"
-	Sequence    uint16     `json:"sequence"`
-	Lifetime    Duration   `json:"lifetime"`
-	Remaining   Duration   `json:"remaining"`
-	KeyMobility bool       `json:"key_mobility"`
-	Registered  time.Time  `json:"registered,omitzero"`
-	LastMove    time.Time  `json:"last_move,omitzero"`
-	Moves       int        `json:"moves"`
 }
 
 // SA is a state of the data plane.
