@@ -87,7 +87,11 @@ type Authorise struct {
 // KeysDown tells that the last child SA with this node is gone.
 type KeysDown struct{ Local, Home netip.Addr }
 
+// Restored gives what Save had told, before Start.
+type Restored struct{ Records []Record }
+
 func (Start) event()      {}
+func (Restored) event()   {}
 func (Stop) event()       {}
 func (SetConfig) event()  {}
 func (MHReceived) event() {}
@@ -141,6 +145,17 @@ type KeyMoved struct{ Local, Home, CareOf netip.Addr }
 // KeyDown ends the IKE SA with a node.
 type KeyDown struct{ Local, Home netip.Addr }
 
+// Record is the sequence number that a node with a static key used last. It has to
+// outlive the program: such a key is good for ever, and an old Binding Update with it too if the
+// number is forgotten (RFC 4449 §3).
+type Record struct {
+	Local, Home netip.Addr
+	Seq         uint16
+}
+
+// Save asks for a record to be kept; the last one of a pair counts.
+type Save struct{ Record Record }
+
 // Level is how much a Note matters.
 type Level uint8
 
@@ -175,6 +190,7 @@ func (AskUse) action()     {}
 func (Authorised) action() {}
 func (KeyMoved) action()   {}
 func (KeyDown) action()    {}
+func (Save) action()       {}
 func (Note) action()       {}
 func (Changed) action()    {}
 func (Stopped) action()    {}
@@ -207,7 +223,8 @@ type BindingInfo struct {
 	Moves                  uint64
 	Auth                   Auth
 	HomeNonce, CareOfNonce uint16    // indices of the last update; 0 with others than return routability
-	LastUsed               time.Time // as of the last time it was asked for
+	LastUsed               time.Time // as of the last time it was asked for; zero: not known
+	Pending                bool      // its route is being put; not acknowledged yet
 	Refreshing             bool      // a Binding Refresh Request is out
 }
 
@@ -217,7 +234,9 @@ type Counters struct {
 	TestsLimited                                  uint64 // not answered for their rate
 	Accepted, Deleted                             uint64
 	BadAuthenticator, Malformed, Sequence, Nonces uint64 // refused or dropped
+	Unprotected, HomeRegistrations                uint64 // updates without the SA they need; updates with H
 	Prohibited, NoRoom                            uint64
+	RefusalsLimited                               uint64 // not answered for their rate
 	RefreshRequests, ErrorsSent, ErrorsLimited    uint64
 	Expired, RouteErrors                          uint64
 }
