@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"testing"
 	"time"
-
-	"github.com/mip6/mip6/ike/message"
 )
 
 // migrate moves an IKE SA and, as the kernel does at MIGRATE, the tunnel SAs.
@@ -226,81 +224,103 @@ func TestChaos(t *testing.T) {
 	for seed := uint64(0); seed < 60; seed++ {
 		w, mn, ha := pair(t, seed, nil)
 		connect(t, w, mn, ha)
-		w.loss, w.dup, w.jitter = 0.25, 0.1, 300*time.Millisecond
-		w.taskDelay = time.Duration(w.r.IntN(40)) * time.Millisecond
-		for range 30 {
-			n := w.nodes[w.r.IntN(2)]
-			snap := n.m.Snapshot()
-			var up []SAInfo
-			for _, s := range snap {
-				if s.State == "established" {
-					up = append(up, s)
-				}
+		chaos(t, seed, w, mn, ha, func(n *node) ChildWant {
+			want := payloadWant()
+			if n == ha {
+				want.Local, want.Remote = want.Remote, want.Local
 			}
-			if len(up) == 0 {
-				break
+			return want
+		})
+	}
+}
+
+// TestChaosOfPaths: the same with children of ESP and AH that share an IKE SA, and with kernels
+// that give both the same SPIs.
+func TestChaosOfPaths(t *testing.T) {
+	for seed := uint64(100); seed < 140; seed++ {
+		w, mn, cn, _, _ := paths(t, seed)
+		mn.twins, cn.twins = true, true
+		chaos(t, seed, w, mn, cn, func(n *node) ChildWant {
+			want := pathWant("more", []uint8{ESP, AH}[w.r.IntN(2)], hoaB, 15)
+			if n == cn {
+				want.Local, want.Remote = want.Remote, want.Local
 			}
-			s := up[w.r.IntN(len(up))]
-			switch k := w.r.IntN(6); {
-			case k < 2 && len(s.Children) > 0:
-				n.step(RekeyChild{s.SA, s.Children[w.r.IntN(len(s.Children))].Child.SPIIn})
-			case k == 2 && len(s.Children) > 0:
-				n.step(CloseChild{s.SA, s.Children[w.r.IntN(len(s.Children))].Child.SPIIn})
-			case k == 3:
-				n.step(RekeySA{s.SA})
-			case k == 4:
-				n.step(CreateChild{SA: s.SA, Want: ChildWant{Name: "payload", Mode: Tunnel, ReqID: 2, Local: s.childLocal(n), Remote: s.childRemote(n)}})
-			default:
-				n.step(Probe{s.SA})
-			}
-			w.run(time.Duration(w.r.IntN(1500))*time.Millisecond, nil)
-		}
-		w.loss = 0
-		w.run(10*time.Minute, nil)
-		if len(find[SADown](mn)) > 0 || len(find[SADown](ha)) > 0 {
-			t.Fatalf("seed %d: an IKE SA went down%s%s", seed, mn.dump(), ha.dump())
-		}
-		if len(mn.kernel) != len(ha.kernel) || len(mn.larval)+len(ha.larval) > 0 {
-			t.Errorf("seed %d%s%s", seed, mn.dump(), ha.dump())
-			for _, n := range w.nodes {
-				for _, s := range n.m.sas {
-					for _, c := range s.children {
-						t.Logf("%s %s %x/%x %v", n.name, c.Name, c.SPIIn, c.SPIOut, c.state)
+			return want
+		})
+		for _, n := range []*node{mn, cn} {
+			for _, s := range n.m.Snapshot() {
+				for _, c := range s.Children {
+					if c.Child.Proto == AH != (len(n.kernel[c.Child.SPIIn].AuthIn) > 0) {
+						t.Errorf("seed %d: %+v", seed, c)
 					}
 				}
 			}
 		}
-		agree(t, mn, ha, len(mn.kernel))
-		if len(mn.m.sas) != 1 || len(ha.m.sas) != 1 {
-			t.Fatalf("seed %d: %d and %d IKE SAs", seed, len(mn.m.sas), len(ha.m.sas))
-		}
-		for _, n := range w.nodes {
-			s := n.m.Snapshot()[0]
-			if len(s.Children) != len(n.kernel) || len(n.m.tasks) != 0 {
-				t.Fatalf("seed %d: %s knows %d children, its kernel %d", seed, n.name, len(s.Children), len(n.kernel))
+	}
+}
+
+func chaos(t *testing.T, seed uint64, w *world, mn, ha *node, want func(*node) ChildWant) {
+	t.Helper()
+	w.loss, w.dup, w.jitter = 0.25, 0.1, 300*time.Millisecond
+	w.taskDelay = time.Duration(w.r.IntN(40)) * time.Millisecond
+	for range 30 {
+		n := w.nodes[w.r.IntN(2)]
+		snap := n.m.Snapshot()
+		var up []SAInfo
+		for _, s := range snap {
+			if s.State == "established" {
+				up = append(up, s)
 			}
-			for _, c := range s.Children {
-				if c.State != "installed" {
-					t.Errorf("seed %d: %s: child is %s", seed, n.name, c.State)
+		}
+		if len(up) == 0 {
+			break
+		}
+		s := up[w.r.IntN(len(up))]
+		switch k := w.r.IntN(6); {
+		case k < 2 && len(s.Children) > 0:
+			n.step(RekeyChild{s.SA, s.Children[w.r.IntN(len(s.Children))].Child.SPIIn})
+		case k == 2 && len(s.Children) > 0:
+			n.step(CloseChild{s.SA, s.Children[w.r.IntN(len(s.Children))].Child.SPIIn})
+		case k == 3:
+			n.step(RekeySA{s.SA})
+		case k == 4:
+			n.step(CreateChild{SA: s.SA, Want: want(n)})
+		default:
+			n.step(Probe{s.SA})
+		}
+		w.run(time.Duration(w.r.IntN(1500))*time.Millisecond, nil)
+	}
+	w.loss = 0
+	w.run(10*time.Minute, nil)
+	if len(find[SADown](mn)) > 0 || len(find[SADown](ha)) > 0 {
+		t.Fatalf("seed %d: an IKE SA went down%s%s", seed, mn.dump(), ha.dump())
+	}
+	if len(mn.kernel) != len(ha.kernel) || len(mn.larval)+len(ha.larval) > 0 {
+		t.Errorf("seed %d%s%s", seed, mn.dump(), ha.dump())
+		for _, n := range w.nodes {
+			for _, s := range n.m.sas {
+				for _, c := range s.children {
+					t.Logf("%s %s %x/%x %v", n.name, c.Name, c.SPIIn, c.SPIOut, c.state)
 				}
 			}
-			if got := n.m.Stats().Children; got != len(n.kernel) {
-				t.Errorf("seed %d: counter %d, %d children", seed, got, len(n.kernel))
-			}
 		}
 	}
-}
-
-func (s SAInfo) childLocal(n *node) []message.Selector {
-	if n.name == "mn" {
-		return payloadWant().Local
+	agree(t, mn, ha, len(mn.kernel))
+	if len(mn.m.sas) != 1 || len(ha.m.sas) != 1 {
+		t.Fatalf("seed %d: %d and %d IKE SAs", seed, len(mn.m.sas), len(ha.m.sas))
 	}
-	return payloadWant().Remote
-}
-
-func (s SAInfo) childRemote(n *node) []message.Selector {
-	if n.name == "mn" {
-		return payloadWant().Remote
+	for _, n := range w.nodes {
+		s := n.m.Snapshot()[0]
+		if len(s.Children) != len(n.kernel) || len(n.m.tasks) != 0 {
+			t.Fatalf("seed %d: %s knows %d children, its kernel %d", seed, n.name, len(s.Children), len(n.kernel))
+		}
+		for _, c := range s.Children {
+			if c.State != "installed" {
+				t.Errorf("seed %d: %s: child is %s", seed, n.name, c.State)
+			}
+		}
+		if got := n.m.Stats().Children; got != len(n.kernel) {
+			t.Errorf("seed %d: counter %d, %d children", seed, got, len(n.kernel))
+		}
 	}
-	return payloadWant().Local
 }

@@ -44,9 +44,10 @@ type node struct {
 	addrs   []netip.Addr
 	keys    *pki.Keyring
 	kernel  map[uint32]Child // by inbound SPI, installed
-	larval  map[uint32]bool
+	larval  map[larvalSA]int // how many
 	nextSPI uint32
 	give    []uint32 // SPIs to give out first
+	twins   bool     // sometimes gives the SPI of a child of the other protocol
 	log     []Action // all but Send and tasks
 	deny    func(Authorise) error
 	narrow  func(Authorise) Authorised
@@ -101,7 +102,7 @@ func (w *world) post(at time.Time, to *node, ev Event) {
 }
 
 func (w *world) node(name string, cfg Config, keys *pki.Keyring, addrs ...string) *node {
-	n := &node{w: w, name: name, keys: keys, kernel: map[uint32]Child{}, larval: map[uint32]bool{}}
+	n := &node{w: w, name: name, keys: keys, kernel: map[uint32]Child{}, larval: map[larvalSA]int{}}
 	for _, a := range addrs {
 		n.addrs = append(n.addrs, netip.MustParseAddr(a))
 	}
@@ -132,12 +133,12 @@ func (n *node) do(actions []Action) {
 		case Send:
 			w.send(n, a)
 		case Uninstall:
-			if !n.larval[a.Child.SPIIn] && n.kernel[a.Child.SPIIn].SPIIn == 0 {
+			if n.larval[larvalSA{a.Child.Proto, a.Child.SPIIn}] == 0 && n.kernel[a.Child.SPIIn].SPIIn == 0 {
 				w.t.Errorf("%s: uninstall of SPI %#x that is not there", n.name, a.Child.SPIIn)
 			}
 			n.log = append(n.log, a)
-			if n.larval[a.Child.SPIIn] {
-				delete(n.larval, a.Child.SPIIn)
+			if n.larval[larvalSA{a.Child.Proto, a.Child.SPIIn}] > 0 {
+				n.used(a.Child)
 				continue
 			}
 			if c, ok := n.kernel[a.Child.SPIIn]; ok && (c.SPIOut != a.Child.SPIOut || c.Proto != a.Child.Proto) {
@@ -181,27 +182,55 @@ func (n *node) task(a Action) Event {
 		if n.failSPI {
 			return SPIAllocated{ID: a.ID, Err: errors.New("no memory")}
 		}
+		if spi := n.twin(a.Protocol); n.twins && spi != 0 && n.w.r.IntN(3) == 0 {
+			n.larval[larvalSA{a.Protocol, spi}]++
+			return SPIAllocated{ID: a.ID, SPI: spi}
+		}
 		if len(n.give) > 0 {
 			spi := n.give[0]
 			n.give = n.give[1:]
-			n.larval[spi] = true
+			n.larval[larvalSA{a.Protocol, spi}]++
 			return SPIAllocated{ID: a.ID, SPI: spi}
 		}
 		n.nextSPI++
-		n.larval[n.nextSPI] = true
+		n.larval[larvalSA{a.Protocol, n.nextSPI}]++
 		return SPIAllocated{ID: a.ID, SPI: n.nextSPI}
 	case Install:
 		if n.failIn {
 			return Installed{ID: a.ID, Err: errors.New("no such algorithm")}
 		}
-		if !n.larval[a.Child.SPIIn] && n.kernel[a.Child.SPIIn].SPIIn == 0 {
+		if n.larval[larvalSA{a.Child.Proto, a.Child.SPIIn}] == 0 && n.kernel[a.Child.SPIIn].SPIIn == 0 {
 			n.w.t.Errorf("%s: install of SPI %#x that was not allocated", n.name, a.Child.SPIIn)
 		}
-		delete(n.larval, a.Child.SPIIn)
+		n.used(a.Child)
 		n.kernel[a.Child.SPIIn] = a.Child
 		return Installed{ID: a.ID}
 	}
 	return nil
+}
+
+// twin is the lowest SPI of a child of the other protocol; 0: there is none.
+func (n *node) twin(proto uint8) (spi uint32) {
+	for x, c := range n.kernel {
+		if c.Proto != proto && (spi == 0 || x < spi) {
+			spi = x
+		}
+	}
+	return spi
+}
+
+// used takes one larval SA off.
+func (n *node) used(c Child) {
+	k := larvalSA{c.Proto, c.SPIIn}
+	if n.larval[k]--; n.larval[k] <= 0 {
+		delete(n.larval, k)
+	}
+}
+
+// larvalSA is an inbound SA that was allocated only.
+type larvalSA struct {
+	proto uint8
+	spi   uint32
 }
 
 func (w *world) send(from *node, s Send) {

@@ -131,16 +131,21 @@ func (s *sa) taken(spi uint32, who side) bool {
 	return s.req != nil && s.req.pend != nil && s.req.pend.spiIn == spi
 }
 
-// allocateAgain gives back an SPI that is taken, after it has asked for another.
-func (m *Machine) allocateAgain(s *sa, who side, spi uint32) {
+// allocateAgain asks for another SPI in place of one that is taken, unless it
+// has done so too often, and gives that one back then.
+func (m *Machine) allocateAgain(s *sa, who side, spi uint32) bool {
 	p := s.pendingOf(who)
 	p.spiTries++
-	m.allocate(s, who, p)
+	again := p.spiTries < maxSPITries
+	if again {
+		m.allocate(s, who, p)
+	}
 	c := m.outline(s, p)
 	c.SPIIn, c.SPIOut = spi, 0
-	if twin := s.bySPIIn(spi); twin == nil || twin.ReqID != c.ReqID {
+	if twin := s.bySPIIn(spi); twin == nil || twin.Proto != c.Proto || twin.ReqID != c.ReqID {
 		m.emit(Uninstall{c})
 	}
+	return again
 }
 
 // abandon gives back the SPI of a child that will not be. One that is being
@@ -157,9 +162,8 @@ func (m *Machine) abandon(s *sa, p *pending) {
 
 // allocated goes on with the SPI: to prove, to send, or to install.
 func (m *Machine) allocated(s *sa, who side, e SPIAllocated) {
-	if p := s.pendingOf(who); e.Err == nil && s.taken(e.SPI, who) {
-		if p.spiTries < maxSPITries {
-			m.allocateAgain(s, who, e.SPI)
+	if e.Err == nil && s.taken(e.SPI, who) {
+		if m.allocateAgain(s, who, e.SPI) {
 			return
 		}
 		e.Err = errSPITaken
