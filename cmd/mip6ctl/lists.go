@@ -8,34 +8,6 @@ import (
 	"github.com/mip6/mip6/internal/control"
 )
 
-func (c *cli) bindings(ctx context.Context) error {
-	all := control.Bindings{Bindings: []control.Binding{}}
-	req := control.Request{Cmd: control.CmdBindings}
-	for {
-		b, err := call[control.Bindings](ctx, c, req)
-		if err != nil {
-			return err
-		}
-		all.Bindings = append(all.Bindings, b.Bindings...)
-		if b.Next == "" || b.Next == req.Page.After {
-			return show(c, all, (*cli).bindingsText)
-		}
-		req.Page.After = b.Next
-	}
-}
-
-func (c *cli) bindingsText(b control.Bindings) {
-	if len(b.Bindings) == 0 {
-		fmt.Fprintln(c.out, "no bindings")
-		return
-	}
-	t := c.table("HOME ADDRESS", "CARE-OF ADDRESS", "STATE", "SEQ", "LIFETIME", "LEFT", "K", "MOVES", "LAST MOVE", "IDENTITY")
-	for _, b := range b.Bindings {
-		t.row(b.Home, b.CareOf, b.State, b.Sequence, span(b.Lifetime), span(b.Remaining), yes(b.KeyMobility), b.Moves, c.ago(b.LastMove), b.Identity)
-	}
-	t.flush()
-}
-
 func (c *cli) sas(ctx context.Context) error {
 	all := control.SAs{SAs: []control.SA{}}
 	req := control.Request{Cmd: control.CmdSAs}

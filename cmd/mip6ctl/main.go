@@ -31,7 +31,9 @@ const usage = `usage: mip6ctl [-s SOCKET] [-json] COMMAND
 
 commands:
   status           the daemon, its connections, IKE SAs, children, registrations and counters
-  bindings         the home agent's binding cache
+  bindings         which care-of addresses are known: the home agent's and the correspondent's
+                   binding cache, the mobile node's binding update list with its tokens
+  ro               the correspondents of the mobile node: whether packets go directly, or why not
   sas              SAs and policies of the data plane
   migrations       the last moves and where their time went
   doctor           what this host has and lacks, and what to do; works without a daemon
@@ -67,6 +69,7 @@ var commands = map[string]struct {
 }{
 	control.CmdStatus:     {0, (*cli).status},
 	control.CmdBindings:   {0, (*cli).bindings},
+	control.CmdRO:         {0, (*cli).ro},
 	control.CmdSAs:        {0, (*cli).sas},
 	control.CmdMigrations: {0, (*cli).migrations},
 	control.CmdDoctor:     {0, (*cli).doctor},

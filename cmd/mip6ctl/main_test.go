@@ -25,7 +25,7 @@ const (
 	milli  = control.Duration(time.Millisecond)
 )
 
-// daemon answers as a mobile node and a home agent on one host would.
+// daemon answers as a host with all three roles would.
 type daemon struct{ healthy bool }
 
 func ago(d time.Duration) time.Time { return start.Add(50*time.Second - d) }
@@ -51,12 +51,12 @@ func (daemon) Status(context.Context) (control.Status, error) {
 	payload.LocalEnd, payload.RemoteEnd = "2001:db8:f2::a", "2001:db8:1::1"
 	payload.Out = control.Usage{Bytes: 12_345_678, Packets: 9000, LastUsed: ago(time.Second)}
 	return control.Status{
-		Version: "0.1.0", Started: start, Uptime: 50 * second, PID: 4711, ConfigFile: "/etc/mip6/mip6.toml", Roles: []string{"mn", "ha"},
+		Version: "0.1.0", Started: start, Uptime: 50 * second, PID: 4711, ConfigFile: "/etc/mip6/mip6.toml", Roles: []string{"mn", "ha", "cn"},
 		DataPlane: control.DataPlane{Name: "kernel", Why: "it has all that is needed", Missing: []string{"AH6"}, States: 6, Policies: 12},
 		Host:      control.HostInfo{Name: "carol", Kernel: "Linux 6.1", GoVersion: "go1.26", MemoryKiB: 20480, Goroutines: 12},
 		Listening: []string{"[::]:500", "[::]:4500"},
 		Conns: []control.Conn{{Name: "home-agent", LocalID: "carol@example.org", RemoteIDs: []string{"moon.example.org"}, LocalAuth: "cert",
-			PeerAuth: "cert", CAs: []string{"CN=Root CA"}, IKE: []string{"aes128gcm16-prfsha256-x25519"}, ESP: []string{"aes128gcm16-esn"},
+			PeerAuth: "cert", CAs: []string{"CN=Root CA"}, IKE: []string{"aes128gcm16-prfsha256-x25519"}, ESP: []string{"aes128gcm16-esn"}, AH: []string{"sha256-esn"},
 			Children: []string{"mh: 2001:db8:1::10/128[135] === 2001:db8:1::1/128[135]"}}},
 		IKE: []control.IKESA{{Conn: "home-agent", State: "established", Initiator: true, Local: netip.MustParseAddrPort("[2001:db8:f2::a]:500"),
 			Remote: netip.MustParseAddrPort("[2001:db8:1::1]:500"), LocalID: "carol@example.org", RemoteID: "moon.example.org",
@@ -65,24 +65,16 @@ func (daemon) Status(context.Context) (control.Status, error) {
 		IKETotal: 3, HalfOpen: 1,
 		Nodes: []control.Node{{Home: netip.MustParsePrefix("2001:db8:1::10/64"), HomeAgent: netip.MustParseAddr("2001:db8:1::1"), State: "registered",
 			CareOf: netip.MustParseAddr("2001:db8:f2::a"), Interface: "eth0", Sequence: 4712, Lifetime: 600 * second, Remaining: 580 * second,
-			RefreshAt: ago(-9 * time.Minute), Registered: ago(20 * time.Second), StatusText: "accepted", KeyMobility: true, DAD: "off", Moves: 1}},
+			RefreshAt: ago(-9 * time.Minute), Registered: ago(20 * time.Second), StatusText: "accepted", KeyMobility: true, DAD: "off", Moves: 1,
+			RO: &control.ROCounts{Rules: 2, Optimised: 1, UnderWay: 1, Tunnelled: 1, Refused: 1, MaxRemotes: 256}}},
 		Agent: &control.Agent{Address: netip.MustParseAddr("2001:db8:2::1"), HomeLink: "eth1", Prefixes: []string{"2001:db8:2::/64"}, Bindings: 1,
 			MaxBindings: 10, Authorised: 2, DAD: "probe", HomeFrom: "table",
 			LastRefusals: []control.Refusal{{Time: ago(time.Minute), Who: "mallory@example.org", Reason: "no such home address"}}},
-		Moves: []control.Move{testMove()}, Counters: []control.Counter{{Name: "mh.received", Value: 4}, {Name: "mh.dropped.checksum", Value: 0}},
+		Correspondent: testCorrespondent(),
+		Moves:         []control.Move{testMove()}, Counters: []control.Counter{{Name: "mh.received", Value: 4}, {Name: "mh.dropped.checksum", Value: 0}},
 		XfrmStat: []control.XfrmCounter{{Name: "XfrmInPolBlock", Value: 3, Delta: 1, Meaning: "inbound: a policy blocks it"}},
 		Ledger:   &control.LedgerInfo{Dir: "/run/mip6", Records: 14, Bytes: 2048}, Warnings: []string{"a key is short"},
 	}, nil
-}
-
-func (daemon) Bindings(_ context.Context, p control.Page) (control.Bindings, error) {
-	b := control.Binding{Home: netip.MustParseAddr("2001:db8:2::10"), CareOf: netip.MustParseAddr("2001:db8:f1::b"), Identity: "bob@example.org",
-		State: "valid", Sequence: 7, Lifetime: 3600 * second, Remaining: 3500 * second, KeyMobility: true, LastMove: ago(3 * time.Minute), Moves: 2}
-	if p.After == "" {
-		return control.Bindings{Bindings: []control.Binding{b}, Next: "1"}, nil
-	}
-	b.Home, b.Identity, b.Moves, b.LastMove = b.Home.Next(), "", 0, time.Time{}
-	return control.Bindings{Bindings: []control.Binding{b}}, nil
 }
 
 func (daemon) SAs(context.Context, control.Page) (control.SAs, error) {
@@ -136,7 +128,7 @@ func serve(t *testing.T, h control.Handler) string {
 func TestText(t *testing.T) {
 	time.Local = time.UTC
 	path := serve(t, daemon{healthy: true})
-	for _, cmd := range []string{"status", "bindings", "sas", "migrations", "doctor"} {
+	for _, cmd := range []string{"status", "bindings", "ro", "sas", "migrations", "doctor"} {
 		var out bytes.Buffer
 		c := &cli{out: &out, now: ago(0)}
 		if _, err := c.parse([]string{"-s", path, cmd}); err != nil {
@@ -174,7 +166,7 @@ func TestJSON(t *testing.T) {
 	out.Reset()
 	run(context.Background(), []string{"-json", "bindings", "-s", path}, &out, &errOut)
 	var b control.Bindings
-	if err := json.Unmarshal(out.Bytes(), &b); err != nil || len(b.Bindings) != 2 {
+	if err := json.Unmarshal(out.Bytes(), &b); err != nil || len(b.Bindings) != 5 {
 		t.Errorf("%v: two pages give %d bindings", err, len(b.Bindings))
 	}
 }

@@ -51,6 +51,9 @@ func (c *cli) statusText(s control.Status) {
 	if s.Agent != nil {
 		c.agentText(*s.Agent)
 	}
+	if s.Correspondent != nil {
+		c.correspondentText(*s.Correspondent)
+	}
 	c.connsText(s.Conns)
 	c.ikeText(s)
 	if len(s.Moves) > 0 {
@@ -94,6 +97,35 @@ func (c *cli) nodeText(n control.Node) {
 	}
 	c.line("%s", last)
 	c.line("IKE follows a move (K): %s; DAD: %s; moves: %d", yes(n.KeyMobility), dash(n.DAD), n.Moves)
+	if ro := n.RO; ro != nil {
+		c.line("route optimization: %d correspondents of at most %d: %d directly, %d under way, %d by the tunnel, %d refused (mip6ctl ro)",
+			ro.Total(), ro.MaxRemotes, ro.Optimised, ro.UnderWay, ro.Tunnelled, ro.Refused)
+	}
+}
+
+func (c *cli) correspondentText(n control.Correspondent) {
+	c.section("Correspondent node")
+	whom := "all mobile nodes"
+	if n.Default == "deny" {
+		whom = "no mobile node"
+	}
+	if n.Rules > 0 {
+		whom += fmt.Sprintf(" but for %d rules", n.Rules)
+	}
+	at := "all addresses"
+	if len(n.Addresses) > 0 {
+		at = strings.Join(n.Addresses, ", ")
+	}
+	c.line("answers %s at %s; %d nodes with keys of their own", whom, at, n.Nodes)
+	c.line("%d bindings of at most %d, each for %s at most", n.Bindings, n.MaxBindings, span(n.MaxLifetime))
+	c.line("tests answered: %d home, %d care-of; %d left unanswered for their rate", n.HomeTests, n.CareOfTests, n.TestsLimited)
+	c.line("updates: %d accepted, %d bindings deleted, %d expired, %d refreshes asked for", n.Accepted, n.Deleted, n.Expired, n.RefreshRequests)
+	c.line("refused: %d authenticator, %d old nonces, %d sequence, %d prohibited, %d no room, %d malformed",
+		n.BadAuth, n.OldNonces, n.BadSequence, n.Prohibited, n.NoRoom, n.Malformed)
+	c.line("binding errors: %d sent, %d not for their rate", n.ErrorsSent, n.ErrorsLimited)
+	if n.RouteErrors > 0 {
+		c.line("%d routes that the kernel did not take", n.RouteErrors)
+	}
 }
 
 func (c *cli) agentText(a control.Agent) {
@@ -116,7 +148,11 @@ func (c *cli) connsText(conns []control.Conn) {
 		if len(n.CAs) > 0 {
 			c.line("  authorities: %s", strings.Join(n.CAs, "; "))
 		}
-		c.line("  IKE %s; ESP %s", strings.Join(n.IKE, ", "), strings.Join(n.ESP, ", "))
+		proposals := "IKE " + strings.Join(n.IKE, ", ") + "; ESP " + strings.Join(n.ESP, ", ")
+		if len(n.AH) > 0 {
+			proposals += "; AH " + strings.Join(n.AH, ", ")
+		}
+		c.line("  %s", proposals)
 		for _, ch := range n.Children {
 			c.line("  %s", ch)
 		}
