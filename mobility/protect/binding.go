@@ -91,9 +91,6 @@ func (p Plan) payload(b Binding) []xfrm.Policy {
 			Mode: xfrm.Tunnel, ReqID: b.ReqIDs.Payload, Optional: optional}},
 	}
 	if p.Role == Node {
-		if b.Phase == Away && p.asksAnyone() {
-			up.Templates = append([]xfrm.Template{roTemplate(xfrm.HAO, b.Home, any6, true)}, up.Templates...)
-		}
 		return nodePayload(b.Phase, up, down)
 	}
 	up.Dir, down.Dir = xfrm.In, xfrm.Out

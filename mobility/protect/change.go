@@ -68,8 +68,8 @@ func (p Plan) moveTunnel(from, to Binding, grace Grace) (ops []xfrm.Op, moved xf
 		ops = append(ops, xfrm.Migrate{Migration: xfrm.Migration{
 			Policy: old[i].ID(),
 			Moves: []xfrm.Move{{
-				OldSrc: outermost(old[i]).Src, OldDst: outermost(old[i]).Dst,
-				NewSrc: outermost(want[i]).Src, NewDst: outermost(want[i]).Dst,
+				OldSrc: old[i].Templates[0].Src, OldDst: old[i].Templates[0].Dst,
+				NewSrc: want[i].Templates[0].Src, NewDst: want[i].Templates[0].Dst,
 				Proto: xfrm.ESP, Mode: xfrm.Tunnel, ReqID: to.ReqIDs.Payload,
 			}},
 			Endpoints: p.endpoints(to),

@@ -1,6 +1,8 @@
 package protect
 
 import (
+	"net/netip"
+
 	"github.com/mip6/mip6/xfrm"
 )
 
@@ -104,14 +106,14 @@ func guardOf(from, to Path) *xfrm.Policy {
 }
 
 // sends are the care-of addresses that the headers of what is sent have.
-type sends struct{ own, remote any }
+type sends struct{ own, remote netip.Addr }
 
 func (x Path) sendsWith() sends {
 	var s sends
 	if x.direct() || x.binds() {
 		s.own = x.CareOf
 	}
-	if x.bound() && !x.tunnelled() {
+	if x.bound() && (!x.tunnelled() || x.binds()) {
 		s.remote = x.RemoteCareOf
 	}
 	return s

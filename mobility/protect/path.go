@@ -13,7 +13,8 @@ type Path struct {
 	Local, Remote netip.Addr // home addresses where they are mobile
 
 	// What follows is for a mobile node. Away: Local is a home address of ours, and is away: its
-	// tunnel from CareOf to HomeAgent stands, with this request id.
+	// tunnel from CareOf to HomeAgent stands, with this request id. A zero CareOf: nothing can be sent. At home the last two tell which
+	// tunnelled packets are still taken; zero where the tunnel is not IPsec's.
 	Away      bool
 	CareOf    netip.Addr
 	HomeAgent netip.Addr

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"sort"
 	"strings"
 	"testing"
@@ -24,6 +25,7 @@ var (
 
 // names turns addresses into the names that the notation of RFC 4877 uses.
 var names = strings.NewReplacer(hoa.String(), "HOA", coa1.String(), "COA1", coa2.String(), "COA2",
+	cn.String(), "CN", peer1.String(), "PEER1", peer2.String(), "PEER2",
 	"2001:db8:1::/64", "HOMEPREFIX", ha.String(), "HA")
 
 func plan(r Role) Plan { return Plan{Role: r, Caps: xfrm.Caps{Migrate: true, MIP6: true, ESP6: true}} }
@@ -109,6 +111,44 @@ func TestAgentGolden(t *testing.T) {
 	})
 }
 
+func TestOptimisingGolden(t *testing.T) {
+	p, none := optimising(t, Node), netip.Addr{}
+	away1 := at(Node, Away, coa1, none)
+	golden(t, "optimising.txt", []section{
+		{"first attachment", p.Change(Binding{}, away1, Grace{})},
+		{"move from COA1 to COA2", p.Change(away1, at(Node, Away, coa2, none), Grace{})},
+		{"home link reached", p.Change(away1, at(Node, Returning, coa1, none), Grace{})},
+		{"deregistration acknowledged", p.Change(at(Node, Returning, coa1, none), at(Node, Returned, coa1, none), Grace{})},
+		{"nothing of the tunnel can be under way any more", p.Change(at(Node, Returned, coa1, none), at(Node, Home, none, coa1), Grace{})},
+		{"home link lost", p.Change(at(Node, Home, none, coa1), at(Node, Adrift, none, coa1), Grace{})},
+		{"away again at COA2", p.Change(at(Node, Adrift, none, coa1), at(Node, Away, coa2, none), Grace{})},
+		{"the next packet to CN asks again", Rearm(hoa, cn)},
+	})
+}
+
+func TestCorrespondentGolden(t *testing.T) {
+	p, g := plan(Correspondent), Generic{HomePrefixes: []netip.Prefix{netip.PrefixFrom(ha, 64)}, HomeAgents: []netip.Addr{ha}}
+	agent := plan(Agent)
+	golden(t, "correspondent.txt", []section{
+		{"start", p.Start(g)},
+		{"stop", p.Stop(g)},
+		{"stop where the host is still a home agent", Without(p.Stop(g), agent.Generic(g))},
+		{"stop of the agent where the host is still a correspondent", Without(agent.Stop(g), p.Generic(g))},
+	})
+}
+
+// A host with all roles has what they share once.
+func TestGenerics(t *testing.T) {
+	g := Generic{HomePrefixes: []netip.Prefix{netip.PrefixFrom(ha, 64)}, HomeAgents: []netip.Addr{ha}}
+	s := Generics([]Plan{plan(Agent), plan(Node), plan(Correspondent)}, g)
+	if len(s.SAs) != 1 || len(s.Policies) != 4+1+2 {
+		t.Errorf("%d states, %d policies", len(s.SAs), len(s.Policies))
+	}
+	if d := load(s); len(d.policies) != len(s.Policies) {
+		t.Error("a policy is in it twice")
+	}
+}
+
 func TestMHOnlyGolden(t *testing.T) {
 	p := plan(Node)
 	p.Protection = MHOnly
@@ -191,13 +231,33 @@ func phases(r Role) []Binding {
 	return out
 }
 
+// optimising is a node's plan with all that route optimization adds.
+func optimising(t *testing.T, r Role) Plan {
+	p := plan(r)
+	p.Optimises, p.Answers = r == Node, true
+	all := netip.MustParsePrefix("::/0")
+	p.Triggers = []Trigger{
+		{To: netip.MustParsePrefix("2001:db8:9::/48"), Proto: 6, Port: 22, Never: true},
+		{To: netip.MustParsePrefix("2001:db8:9::/48")},
+		{To: netip.MustParsePrefix("2001:db8::/32"), Never: true},
+		{To: all, Proto: 6, Port: 443},
+		{To: all},
+		{To: netip.MustParsePrefix("2001:db8:99::/48"), Never: true}, // never looked at
+	}
+	return p
+}
+
 // Every change leads from the one set to the other exactly, migrations included,
 // and one that changes nothing is empty.
 func TestChangeLeadsToWant(t *testing.T) {
 	for _, r := range []Role{Node, Agent} {
 		for _, prot := range []Protection{MHAndPayload, MHOnly} {
-			for _, migrate := range []bool{true, false} {
+			for i := range 4 {
+				migrate := i%2 == 0
 				p := plan(r)
+				if i > 1 {
+					p = optimising(t, r)
+				}
 				p.Protection, p.Caps.Migrate = prot, migrate
 				for _, from := range phases(r) {
 					for _, to := range phases(r) {
@@ -220,14 +280,20 @@ func TestChangeLeadsToWant(t *testing.T) {
 // What the home address sends is never in the clear while the node is away or adrift:
 // between any two operations of a change an outbound policy stands that tunnels or discards.
 func TestNodeNeverInTheClear(t *testing.T) {
-	p := plan(Node)
+	testNeverInTheClear(t, plan(Node), []uint32{PriorityPayload})
+	testNeverInTheClear(t, optimising(t, Node), []uint32{PriorityPayload, PriorityTests})
+}
+
+func testNeverInTheClear(t *testing.T, p Plan, priorities []uint32) {
 	closed := func(d db) bool {
+		n := 0
 		for _, pol := range d.policies {
-			if pol.Dir == xfrm.Out && pol.Priority == PriorityPayload && (pol.Block || len(pol.Templates) == 1 && !pol.Templates[0].Optional) {
-				return true
+			if pol.Dir == xfrm.Out && (pol.Block || len(pol.Templates) == 1 && pol.Templates[0].Mode == xfrm.Tunnel && !pol.Templates[0].Optional) &&
+				slices.Contains(priorities, pol.Priority) {
+				n++
 			}
 		}
-		return false
+		return n == len(priorities)
 	}
 	shut := func(ph Phase) bool { return ph == Away || ph == Adrift || ph == Returning }
 	for _, from := range phases(Node) {
@@ -270,7 +336,7 @@ func TestReqIDs(t *testing.T) {
 	for _, r := range []Role{Node, Agent} {
 		for _, i := range []uint32{0, 1, 2, 1000, MaxIndex - 1} {
 			q := ReqIDsFor(r, i)
-			for _, id := range []xfrm.ReqID{q.MH, q.Payload} {
+			for _, id := range []xfrm.ReqID{q.MH, q.Payload, PathReqID(Correspondent*r, i)} {
 				if seen[id] || !Owned(id) {
 					t.Errorf("id %#x of %v %d: twice or not owned", uint32(id), r, i)
 				}
@@ -281,7 +347,8 @@ func TestReqIDs(t *testing.T) {
 			}
 		}
 	}
-	for _, q := range []ReqIDs{{MH: 1, Payload: 2}, {MH: ReqIDBase + 1, Payload: ReqIDBase + 2}, {MH: ReqIDBase + ReqIDBlock, Payload: 1}} {
+	for _, q := range []ReqIDs{{MH: 1, Payload: 2}, {MH: ReqIDBase + 1, Payload: ReqIDBase + 2}, {MH: ReqIDBase + ReqIDBlock, Payload: 1},
+		{MH: PathReqID(Node, 4), Payload: PathReqID(Node, 5)}, {MH: PathReqID(Correspondent, 4), Payload: PathReqID(Correspondent, 5)}} {
 		if _, _, ok := q.Index(); ok {
 			t.Errorf("%v taken for ours", q)
 		}

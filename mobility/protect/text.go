@@ -79,6 +79,9 @@ func idText(id xfrm.PolicyID) string {
 	if id.Sel.SrcPortMask != 0 {
 		fmt.Fprintf(&b, " type %d", id.Sel.SrcPort)
 	}
+	if id.Sel.DstPortMask != 0 {
+		fmt.Fprintf(&b, " dport %d", id.Sel.DstPort)
+	}
 	if id.Type == xfrm.Sub {
 		b.WriteString(" ptype sub")
 	}

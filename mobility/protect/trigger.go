@@ -10,7 +10,7 @@ import (
 // hao), so that their path can be made a direct one. The packets go by the tunnel meanwhile, none is held. The first
 // that fits a packet counts.
 type Trigger struct {
-	To    netip.Prefix
+	To    netip.Prefix // the zero value: anywhere
 	Proto uint8  // 0: any
 	Port  uint16 // the correspondent's; 0: any
 	// Never: they go by the tunnel, whatever the correspondent's path.
@@ -32,52 +32,58 @@ func (p Plan) triggers(b Binding, tunnel xfrm.Policy) []xfrm.Policy {
 	if len(p.Triggers) == 0 || b.Phase != Away {
 		return nil
 	}
-	plain := outermost(tunnel)
+	plain := tunnel.Templates[0]
 	asking := []xfrm.Template{roTemplate(xfrm.HAO, b.Home, any6, true), plain}
 	// The agent's own state would be taken for what is sent to the agent.
 	out := []xfrm.Policy{{Sel: xfrm.Selector{Src: host(b.Home), Dst: host(b.HomeAgent)}, Dir: xfrm.Out,
 		Priority: PriorityNever, Templates: []xfrm.Template{plain}}}
-	seen := map[xfrm.PolicyID]bool{out[0].ID(): true}
+	seen := map[xfrm.PolicyID]bool{out[0].ID(): true, tunnel.ID(): true}
 	for i, t := range p.Triggers[:min(len(p.Triggers), MaxTriggers)] {
 		if p.shadowed(i) {
 			continue
 		}
-		pol := xfrm.Policy{Dir: xfrm.Out, Priority: PriorityTrigger + uint32(i),
-			Sel: xfrm.Selector{Src: host(b.Home), Dst: t.To.Masked(), Proto: t.Proto}, Templates: asking}
-		if t.Port != 0 {
-			pol.Sel.DstPort, pol.Sel.DstPortMask = t.Port, 0xffff
-		}
-		if t.Never {
-			pol.Templates = []xfrm.Template{plain}
-			if t.Proto != 0 { // what else goes to this correspondent may be direct
-				pol.Priority = PriorityNever
+		for _, to := range t.prefixes() {
+			pol := xfrm.Policy{Dir: xfrm.Out, Priority: PriorityTrigger + uint32(i),
+				Sel: xfrm.Selector{Src: host(b.Home), Dst: to, Proto: t.Proto}, Templates: asking}
+			if t.Port != 0 {
+				pol.Sel.DstPort, pol.Sel.DstPortMask = t.Port, 0xffff
 			}
-		}
-		if id := pol.ID(); !seen[id] && id != tunnel.ID() {
-			out, seen[id] = append(out, pol), true
+			if t.Never {
+				pol.Templates = []xfrm.Template{plain}
+				if t.Proto != 0 { // what else goes to this correspondent may be direct
+					pol.Priority = PriorityNever
+				}
+			}
+			if id := pol.ID(); !seen[id] {
+				out, seen[id] = append(out, pol), true
+			}
 		}
 	}
 	return out
 }
 
-// outermost is the template of the tunnel.
-func outermost(p xfrm.Policy) xfrm.Template { return p.Templates[len(p.Templates)-1] }
-
-// asksAnyone tells whether the payload policy itself asks: the rule for all packets has its key.
-func (p Plan) asksAnyone() bool {
-	for i, t := range p.Triggers {
-		if t.To.Bits() == 0 && t.Proto == 0 && t.Port == 0 {
-			return !t.Never && i < MaxTriggers && !p.shadowed(i)
-		}
+func (t Trigger) to() netip.Prefix {
+	if !t.To.IsValid() {
+		return anywhere
 	}
-	return false
+	return t.To.Masked()
+}
+
+// prefixes are where the trigger's policies are for. One for everything would have the key of the
+// tunnel's own: it is made of two halves.
+func (t Trigger) prefixes() []netip.Prefix {
+	if to := t.to(); to.Bits() != 0 || t.Proto != 0 || t.Never {
+		return []netip.Prefix{to}
+	}
+	upper := netip.AddrFrom16([16]byte{0x80})
+	return []netip.Prefix{netip.PrefixFrom(any6, 1), netip.PrefixFrom(upper, 1)}
 }
 
 // shadowed tells whether an earlier trigger fits all that the i-th fits.
 func (p Plan) shadowed(i int) bool {
 	t := p.Triggers[i]
 	for _, e := range p.Triggers[:i] {
-		if e.To.Bits() <= t.To.Bits() && e.To.Contains(t.To.Addr()) &&
+		if e.to().Bits() <= t.to().Bits() && e.to().Contains(t.to().Addr()) &&
 			(e.Proto == 0 || e.Proto == t.Proto) && (e.Port == 0 || e.Port == t.Port) {
 			return true
 		}

@@ -17,9 +17,6 @@ func (p Plan) WantPath(x Path) xfrm.Snapshot {
 	return s
 }
 
-// absent tells a path without policies.
-func (x Path) absent() bool { return x == Path{Local: x.Local, Remote: x.Remote} }
-
 // direct tells whether what we send goes without the tunnel, although we are away.
 func (x Path) direct() bool { return x.Away && x.Direct && x.CareOf.IsValid() }
 
@@ -59,7 +56,7 @@ func (x Path) states() []xfrm.SA {
 	}
 	if x.bound() {
 		out = append(out, ro(xfrm.HAO, x.Remote, x.Local, x.RemoteCareOf))
-		if !x.tunnelled() || x.Protect != 0 && x.Ack {
+		if !x.tunnelled() || x.binds() {
 			out = append(out, ro(xfrm.Route2, x.Local, x.Remote, x.RemoteCareOf))
 		}
 	}
@@ -81,7 +78,7 @@ func (x Path) in(loose bool) []xfrm.Policy {
 		mh.Sel.Proto = protoMH
 		// A Binding Update may come from any care-of address: the machine judges it.
 		mh.Templates = append(x.protection(x.Remote, x.Local), roTemplate(xfrm.HAO, any6, any6, true))
-		mh.Templates = append(mh.Templates, x.arrival(loose || x.Ack)...)
+		mh.Templates = append(mh.Templates, x.arrival(loose || x.Ack || x.Protect != 0 && x.Accept)...)
 		out = append(out, mh)
 	}
 	data := xfrm.Policy{Sel: sel, Dir: xfrm.In, Priority: PriorityPath}
@@ -96,55 +93,51 @@ func (x Path) in(loose bool) []xfrm.Policy {
 	return out
 }
 
-// arrival are the templates of the ways to an address of ours that is away: the tunnel, and
-// directly with a routing header where that may be.
+// arrival are the templates of the ways to an address of ours: the tunnel, and
+// directly with a routing header where that may be. At home nothing must, but what is still under way in the tunnel may.
 func (x Path) arrival(direct bool) []xfrm.Template {
-	if !x.Away {
-		return nil
-	}
 	var out []xfrm.Template
 	if x.Tunnel != 0 {
-		careOf := x.CareOf
+		careOf := x.CareOf // the kernel does not look at it
 		if !careOf.IsValid() {
 			careOf = any6
 		}
 		out = append(out, xfrm.Template{Src: x.HomeAgent, Dst: careOf, Proto: xfrm.ESP, Mode: xfrm.Tunnel,
-			ReqID: x.Tunnel, Optional: direct})
+			ReqID: x.Tunnel, Optional: direct || !x.Away})
 	}
-	if direct {
+	if x.Away && direct {
 		out = append(out, roTemplate(xfrm.Route2, any6, any6, true))
 	}
 	return out
 }
 
-// out are the outbound policies. Without one the tunnel's own or nobody's decides.
+// out are the outbound policies. Without one the tunnel's own or nobody's decides. Abroad without
+// a care-of address nothing can be sent, and nothing that needs an SA leaves without.
 func (x Path) out() []xfrm.Policy {
-	var out []xfrm.Policy
 	sel := xfrm.Selector{Src: host(x.Local), Dst: host(x.Remote)}
-	if x.Protect != 0 {
-		mh := xfrm.Policy{Sel: sel, Dir: xfrm.Out, Priority: PriorityPathMH, Templates: x.departure(x.binds())}
-		mh.Sel.Proto = protoMH
-		if len(mh.Templates) > 0 {
-			out = append(out, mh)
+	lost := x.Away && !x.CareOf.IsValid()
+	policy := func(proto uint8, priority uint32, direct bool) xfrm.Policy {
+		sel.Proto = proto
+		pol := xfrm.Policy{Sel: sel, Dir: xfrm.Out, Priority: priority, Block: lost}
+		if !lost {
+			pol.Templates = x.departure(direct)
 		}
+		return pol
+	}
+	var out []xfrm.Policy
+	if x.Protect != 0 {
+		out = append(out, policy(protoMH, PriorityPathMH, x.binds()))
 	}
 	if x.Protect != 0 || x.direct() || x.bound() && !x.tunnelled() {
-		data := xfrm.Policy{Sel: sel, Dir: xfrm.Out, Priority: PriorityPath, Templates: x.departure(x.direct())}
-		if len(data.Templates) > 0 {
-			out = append(out, data)
-		}
+		out = append(out, policy(0, PriorityPath, x.direct()))
 	}
 	return out
 }
 
 // departure are the templates of what we send, in the order in which they are applied. ESP is applied
 // to the payload alone, but AH covers the headers of Mobile IPv6 too, and comes after them (RFC
-// 6275 §11.3.2). The routing header ends up before the home address option (§6.3). Abroad
-// without a care-of address nothing can be sent: no policy of the path lets anything by.
+// 6275 §11.3.2). The routing header ends up before the home address option (§6.3).
 func (x Path) departure(direct bool) []xfrm.Template {
-	if x.Away && !x.CareOf.IsValid() {
-		return nil
-	}
 	var ro []xfrm.Template
 	if x.Away && direct {
 		ro = append(ro, roTemplate(xfrm.HAO, x.Local, x.Remote, false))
