@@ -33,12 +33,12 @@ func runUML(ctx context.Context, o Options) (int, error) {
 	g.cmd.Stdout, g.cmd.Stderr = &g.console, &g.console
 	g.cmd.Dir = run
 	g.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + run, "TMPDIR=" + memoryDir(o, run)}
-	shim, err := umlShim(o)
+	shims, err := umlShims(o)
 	if err != nil {
 		return -1, err
 	}
-	if shim != "" {
-		g.cmd.Env = append(g.cmd.Env, "LD_PRELOAD="+shim)
+	if len(shims) > 0 {
+		g.cmd.Env = append(g.cmd.Env, "LD_PRELOAD="+strings.Join(shims, " "))
 	}
 	args := []string{
 		"mem=" + o.Mem, "root=none", "rootfstype=hostfs", "rootflags=/", "ro", "quiet", "init=" + script,
@@ -85,31 +85,51 @@ func memBytes(mem string) uint64 {
 //go:embed shim/umlshim.c
 var shimSource []byte
 
-// umlShim gives the path of the preload that user-mode Linux needs on this
-// processor, or "" where it needs none; the source says why. It is compiled once.
-func umlShim(o Options) (string, error) {
+//go:embed shim/umlclock.c
+var clockSource []byte
+
+// umlShims gives the paths of the preloads that user-mode Linux needs on this
+// processor, and for the speed that its clocks shall have; the sources say why.
+func umlShims(o Options) (paths []string, err error) {
 	info, err := os.ReadFile("/proc/cpuinfo")
-	if err != nil || !strings.Contains(string(info), " amx_tile") {
-		return "", nil
+	if err == nil && strings.Contains(string(info), " amx_tile") {
+		p, err := preload(o, "umlshim", shimSource)
+		if err != nil {
+			return nil, err
+		}
+		paths = append(paths, p)
 	}
+	if o.Speed > 1 {
+		p, err := preload(o, fmt.Sprintf("umlclock%d", o.Speed), clockSource, fmt.Sprintf("-DSPEED=%d", o.Speed))
+		if err != nil {
+			return nil, err
+		}
+		paths = append(paths, p)
+	}
+	return paths, nil
+}
+
+// preload compiles a preload, once.
+func preload(o Options, name string, source []byte, flags ...string) (string, error) {
 	cache, err := cacheDir(o)
 	if err != nil {
 		return "", err
 	}
-	out := filepath.Join(cache, fmt.Sprintf("umlshim-%.6x.so", sha256.Sum256(shimSource)))
+	out := filepath.Join(cache, fmt.Sprintf("%s-%.6x.so", name, sha256.Sum256(source)))
 	if _, err := os.Stat(out); err == nil {
 		return out, nil
 	}
 	cc, err := exec.LookPath("cc")
 	if err != nil {
-		return "", fmt.Errorf("%w: a C compiler; on processors with AMX user-mode Linux needs a small preload (apt-get install gcc, or tools/install-deps)", ErrNotInstalled)
+		return "", fmt.Errorf("%w: a C compiler; user-mode Linux needs a small preload on processors with AMX, and for other clocks (apt-get install gcc, or tools/install-deps)", ErrNotInstalled)
 	}
 	src := strings.TrimSuffix(out, "so") + "c"
-	if err := os.WriteFile(src, shimSource, 0o644); err != nil {
+	if err := os.WriteFile(src, source, 0o644); err != nil {
 		return "", err
 	}
 	tmp := fmt.Sprintf("%s.%d", out, os.Getpid())
-	msg, err := exec.Command(cc, "-O2", "-shared", "-fPIC", "-nostdlib", "-o", tmp, src).CombinedOutput()
+	args := append([]string{"-O2", "-shared", "-fPIC", "-nostdlib"}, flags...)
+	msg, err := exec.Command(cc, append(args, "-o", tmp, src)...).CombinedOutput()
 	if err != nil {
 		return "", errors.Join(fmt.Errorf("vm: %s cannot build the preload: %s", cc, msg), err)
 	}

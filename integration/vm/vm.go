@@ -60,6 +60,9 @@ type Options struct {
 	Stderr  io.Writer     // the command's standard error; nil: discarded
 	Log     io.Writer     // what Run itself is doing, and the guest's console on a failure; nil: discarded
 	Timeout time.Duration // for all, the boot included; zero: 10 minutes
+	// Speed is how many times as fast as the host's the guest's clocks run, all of them
+	// alike, for what has to wait long; only with UML. 0: as fast as the host's.
+	Speed int
 }
 
 // DefaultModules are loaded before the command; one that a kernel has built in, or
@@ -77,6 +80,9 @@ var DefaultModules = []string{
 func Run(ctx context.Context, o Options) (exit int, err error) {
 	if o, err = o.withDefaults(); err != nil {
 		return -1, err
+	}
+	if o.Speed > 1 && o.Kernel != UML {
+		return -1, fmt.Errorf("%w: %s has no clocks of another speed", ErrKernel, o.Kernel)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, o.Timeout, ErrTimeout)
 	defer cancel()

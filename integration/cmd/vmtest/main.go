@@ -5,8 +5,9 @@
 // Every package's test binary is built here, then run as root in a guest of its
 // own with MIP6_KERNEL=1, in the package's folder. Tests that need a kernel with
 // MIP6 skip where that variable is not set. The project's programs are built here
-// too, and their folder is in MIP6_BIN. Output is that of go test -v, or
-// with -json that of go test -json. Status 1: a test failed; 2: a package does
+// too, and their folder is in MIP6_BIN. A package whose tests wait long has a line
+// "//vmtest:speed N" in a test file: in user-mode Linux all clocks of its guest run N
+// times as fast. Output is that of go test -v, or with -json that of go test -json. Status 1: a test failed; 2: a package does
 // not build or its guest did not run it to the end.
 package main
 
@@ -20,6 +21,8 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -146,10 +149,18 @@ func testPackage(ctx context.Context, f flags, root, pkg, dir string) (int, erro
 	if f.json {
 		verbose = "-test.v=test2json"
 	}
+	speed, err := speedOf(dir)
+	if err != nil {
+		return 2, err
+	}
+	if f.kernel != vm.UML {
+		speed = 1
+	}
+	limit := time.Duration(speed) * (f.timeout - f.timeout/10)
 	o := vm.Options{
 		Kernel: f.kernel, Mem: f.mem, Dir: dir, Shares: []string{root}, Timeout: f.timeout,
-		Command: []string{bin, verbose, "-test.paniconexit0", "-test.timeout=" + (f.timeout - f.timeout/10).String()},
-		Env:     passedOn(), Stdout: os.Stdout, Stderr: os.Stderr, Log: os.Stderr,
+		Command: []string{bin, verbose, "-test.paniconexit0", "-test.timeout=" + limit.String()},
+		Speed:   speed, Env: passedOn(), Stdout: os.Stdout, Stderr: os.Stderr, Log: os.Stderr,
 	}
 	if f.run != "" {
 		o.Command = append(o.Command, "-test.run="+f.run)
@@ -161,6 +172,27 @@ func testPackage(ctx context.Context, f flags, root, pkg, dir string) (int, erro
 		return vm.Run(ctx, o)
 	}
 	return runJSON(ctx, o, pkg)
+}
+
+// speedLine is how a package asks for faster clocks.
+var speedLine = regexp.MustCompile(`(?m)^//vmtest:speed ([0-9]{1,2})$`)
+
+// speedOf is how fast the clocks shall run for the tests of a folder.
+func speedOf(dir string) (int, error) {
+	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
+	if err != nil {
+		return 1, err
+	}
+	for _, name := range files {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			return 1, err
+		}
+		if m := speedLine.FindSubmatch(b); m != nil {
+			return strconv.Atoi(string(m[1]))
+		}
+	}
+	return 1, nil
 }
 
 // runJSON runs the guest with its output converted to the lines of go test -json.
