@@ -158,7 +158,9 @@ func (m *Machine) childAnswer(s *sa, pend *pending, p *message.Payloads) {
 		return
 	}
 	l, r, _ := addresses(s, pend.mode, pend.want.Local, pend.want.Remote)
-	if nl, nr, _ := addresses(s, pend.mode, p.TSi, p.TSr); nl != l || nr != r {
+	// Who asks for an address leaves its own side open, and does not know yet where the SAs will be (RFC 4877 §9).
+	open := len(pend.want.Local) > 0 && pend.want.Local[0].Start != pend.want.Local[0].End
+	if nl, nr, _ := addresses(s, pend.mode, p.TSi, p.TSr); nl != l && !open || nr != r {
 		m.rejectAnswer(s, pend, "the peer's selectors change the SAs' addresses")
 		return
 	}

@@ -40,6 +40,11 @@ type Config struct {
 	Protection protect.Protection
 	ReqIDs     protect.ReqIDs // required; a record's go before them
 
+	// Optimises says that the node does route optimization with what Triggers choose, Answers that
+	// its host is a correspondent too: some policies differ.
+	Optimises, Answers bool
+	Triggers           []protect.Trigger
+
 	// Our own routing table, and the priorities of the rules that lead to it. Each
 	// home address needs its own.
 	Table        int // 0: 0x4d00

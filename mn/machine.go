@@ -82,7 +82,8 @@ func New(cfg Config, caps xfrm.Caps, random io.Reader) (*Machine, error) {
 	if _, err := io.ReadFull(random, b[:]); err != nil {
 		return nil, fmt.Errorf("mn: random source: %w", err)
 	}
-	m := &Machine{cfg: cfg.withDefaults(), plan: protect.Plan{Role: protect.Node, Protection: cfg.Protection, Caps: caps}}
+	m := &Machine{cfg: cfg.withDefaults(), plan: protect.Plan{Role: protect.Node, Protection: cfg.Protection, Caps: caps,
+		Optimises: cfg.Optimises, Answers: cfg.Answers, Triggers: cfg.Triggers}}
 	m.s.Bind = m.binding(protect.Absent)
 	m.s.Reg.Seq = binary.BigEndian.Uint16(b[:])
 	m.s.Reg.Status = -1

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/mip6/mip6/cn"
 	"github.com/mip6/mip6/ha"
 	"github.com/mip6/mip6/ike"
 	"github.com/mip6/mip6/ike/message"
@@ -13,6 +14,7 @@ import (
 	"github.com/mip6/mip6/internal/couple"
 	"github.com/mip6/mip6/internal/host"
 	"github.com/mip6/mip6/mn"
+	"github.com/mip6/mip6/mn/optimise"
 	"github.com/mip6/mip6/mobility/protect"
 	"github.com/mip6/mip6/xfrm"
 	"github.com/mip6/mip6/xfrm/xfrmtest"
@@ -27,6 +29,11 @@ type Options struct {
 	Conn  func(*ike.Conn)
 	// Ask: the nodes get their home addresses from the agent.
 	Ask bool
+	// Rules are the nodes' for route optimization; with any there is a correspondent at Correspondent,
+	// and with NodesAnswer the nodes are correspondents too.
+	Rules       []optimise.Rule
+	NodesAnswer bool
+	CN          func(*cn.Config)
 }
 
 // Addresses of the home link, and IKE's port.
@@ -56,12 +63,25 @@ func New(o Options) *World {
 	for i := range o.Nodes {
 		w.addNode(i, o)
 	}
+	if len(o.Rules) > 0 {
+		w.addCN(o)
+	}
 	return w
 }
 
 // Agent is the home agent, Node the nth mobile node.
 func (w *World) Agent() *Host     { return w.Hosts[0] }
 func (w *World) Node(n int) *Host { return w.Hosts[n+1] }
+
+// Nodes are the mobile nodes.
+func (w *World) Nodes() (out []*Host) {
+	for _, h := range w.Hosts {
+		if !h.agent && !h.fixed {
+			out = append(out, h)
+		}
+	}
+	return out
+}
 
 // Start starts every program.
 func (w *World) Start() {
@@ -73,7 +93,7 @@ func (w *World) Start() {
 func (w *World) newHost(name string) *Host {
 	h := &Host{Name: name, w: w, FW: xfrmtest.New()}
 	h.FW.Tell = h.heard
-	h.sysctls = map[string]string{}
+	h.sysctls, h.counting = map[string]string{}, map[[2]netip.Addr]uint64{}
 	h.ifaces = []*iface{{index: 1, name: "lo"}}
 	w.Hosts = append(w.Hosts, h)
 	return h
@@ -125,7 +145,11 @@ func (w *World) addNode(i int, o Options) {
 			id: [8]byte{0: byte(n + 1), 6: id[14], 7: id[15]}})
 	}
 	ids := protect.ReqIDsFor(protect.Node, 0)
-	mc := mn.Config{Home: netip.PrefixFrom(h.Home, 64), HomeAgent: Agent, ReqIDs: ids}
+	mc := mn.Config{Home: netip.PrefixFrom(h.Home, 64), HomeAgent: Agent, ReqIDs: ids,
+		Optimises: len(o.Rules) > 0, Answers: o.NodesAnswer}
+	for _, r := range o.Rules {
+		mc.Triggers = append(mc.Triggers, protect.Trigger{To: r.To, Proto: r.Proto, Port: r.Port, Never: r.Never})
+	}
 	if o.MN != nil {
 		o.MN(i, &mc)
 	}
@@ -134,16 +158,26 @@ func (w *World) addNode(i int, o Options) {
 	if o.Conn != nil {
 		o.Conn(&conn)
 	}
-	h.keys = keyring("ha")
+	conns := []ike.Conn{conn}
+	if len(o.Rules) > 0 {
+		conns = append(conns, pathConn(nodeID(i), correspondentID()))
+	}
+	h.keys = keyring("ha", "cn")
 	h.build = func(h *Host) {
-		h.IKE = ike.New(ikeConfig(conn), h.source())
-		cc := couple.Config{IKE: h.IKE, Port: ikePort, ReplayWindow: window}
+		h.IKE = ike.New(ikeConfig(conns...), h.source())
+		cc := couple.Config{IKE: h.IKE, Port: ikePort, ReplayWindow: window, Caps: h.FW.Caps()}
+		if o.NodesAnswer {
+			cc.CN = h.buildCN(o)
+		}
 		machine := func(home netip.Prefix) (couple.MN, error) {
 			c := mc
 			c.Home, h.Home = home, home.Addr()
 			m, err := mn.New(c, h.FW.Caps(), h.source())
 			h.MN = m
-			return couple.MN{Machine: m, Home: h.Home, HomeAgent: Agent, Conn: "ha", Children: []mn.Child{
+			if err == nil && len(o.Rules) > 0 {
+				h.Opt, err = optimise.New(optimise.Config{Home: h.Home, HomeAgent: Agent, Rules: o.Rules}, h.source())
+			}
+			return couple.MN{Machine: m, Optimise: h.Opt, Home: h.Home, HomeAgent: Agent, Conn: "ha", Children: []mn.Child{
 				{Kind: mn.ChildMH, ReqID: ids.MH, Mode: xfrm.Transport},
 				{Kind: mn.ChildPayload, ReqID: ids.Payload, Mode: xfrm.Tunnel}}}, err
 		}
@@ -174,12 +208,16 @@ func HomeAddress(n int) netip.Addr {
 
 func agentID() message.Identity     { return message.FQDN("ha.example.org") }
 func nodeID(n int) message.Identity { return message.FQDN(fmt.Sprintf("mn%d.example.org", n)) }
-func ikeConfig(c ike.Conn) ike.Config {
-	return ike.Config{Conns: []ike.Conn{c}, HalfOpenPerSource: 512}
+func ikeConfig(conns ...ike.Conn) ike.Config {
+	return ike.Config{Conns: conns, HalfOpenPerSource: 512}
 }
 
-func keyring(conn string) *pki.Keyring {
-	k, err := pki.NewKeyring([]pki.Credentials{{Conn: conn, Secrets: []pki.Secret{{Key: secret}}}})
+func keyring(conns ...string) *pki.Keyring {
+	var all []pki.Credentials
+	for _, c := range conns {
+		all = append(all, pki.Credentials{Conn: c, Secrets: []pki.Secret{{Key: secret}}})
+	}
+	k, err := pki.NewKeyring(all)
 	if err != nil {
 		panic(fmt.Errorf("%w: %w", errBuild, err))
 	}

@@ -57,7 +57,7 @@ func (h *Host) checkSizes() (errs []error) {
 	if s.Installed > 2*s.Homes {
 		errs = append(errs, fmt.Errorf("%s: %d pairs of child SAs for %d homes", h.Name, s.Installed, s.Homes))
 	}
-	if slices.ContainsFunc(h.w.Hosts[1:], func(n *Host) bool {
+	if slices.ContainsFunc(h.w.Nodes(), func(n *Host) bool {
 		_, home := n.place()
 		return home && n.keyless() && (n == h || h.agent)
 	}) {
@@ -155,7 +155,7 @@ func (w *World) checkSAs() (errs []error) {
 	unsure := false
 	seen := map[pair]bool{}
 	athome := map[xfrm.SPI]bool{}
-	for _, h := range w.Hosts[1:] {
+	for _, h := range w.Nodes() {
 		unsure = unsure || quiet(h)
 		_, home := h.place()
 		for _, p := range h.pairs() {

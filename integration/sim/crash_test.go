@@ -37,7 +37,7 @@ func TestAgentCrash(t *testing.T) {
 				agent := w.Agent()
 				var old []string
 				var meters []*Meter
-				for _, h := range w.Hosts[1:] {
+				for _, h := range w.Nodes() {
 					meters = append(meters, w.Measure(h))
 				}
 				old = text(agent)

@@ -7,11 +7,13 @@ import (
 	"slices"
 	"time"
 
+	"github.com/mip6/mip6/cn"
 	"github.com/mip6/mip6/ha"
 	"github.com/mip6/mip6/ike"
 	"github.com/mip6/mip6/ike/pki"
 	"github.com/mip6/mip6/internal/couple"
 	"github.com/mip6/mip6/mn"
+	"github.com/mip6/mip6/mn/optimise"
 	"github.com/mip6/mip6/mobility/protect"
 	"github.com/mip6/mip6/xfrm"
 	"github.com/mip6/mip6/xfrm/xfrmtest"
@@ -25,6 +27,8 @@ type Host struct {
 	Node *couple.Node // nil while the program does not run
 	MN   *mn.Machine
 	HA   *ha.Machine
+	CN   *cn.Machine
+	Opt  *optimise.Machine
 	IKE  *ike.Machine
 
 	Migrations int  // carried out by the databases
@@ -34,15 +38,17 @@ type Host struct {
 
 	w     *World
 	agent bool
+	fixed bool // a correspondent that stays where it is
 	build func(*Host)
 	keys  *pki.Keyring
 	stack
 
-	mnRecs []mn.Record
-	haRecs []ha.Record
-	busy   map[netip.Addr]time.Time // when the executor of a key is free
-	wakeAt time.Time
-	left   leftover
+	mnRecs  []mn.Record
+	haRecs  []ha.Record
+	optRecs []optimise.Record
+	busy    map[netip.Addr]time.Time // when the executor of a key is free
+	wakeAt  time.Time
+	left    leftover
 
 	leakSince, startedAt time.Time
 }
@@ -56,6 +62,9 @@ const larvalTime = 30 * time.Second
 func (h *Host) role() string {
 	if h.agent {
 		return "agent"
+	}
+	if h.fixed {
+		return "correspondent"
 	}
 	return "node"
 }
@@ -74,7 +83,7 @@ func (h *Host) Start() {
 	h.wakeAt, h.leakSince, h.startedAt = time.Time{}, time.Time{}, h.w.Now
 	h.build(h)
 	h.w.logf("%s starts", h.Name)
-	ev := couple.Start{MN: slices.Clone(h.mnRecs), HA: slices.Clone(h.haRecs)}
+	ev := couple.Start{MN: slices.Clone(h.mnRecs), HA: slices.Clone(h.haRecs), Optimise: slices.Clone(h.optRecs)}
 	for _, s := range h.db().SAs {
 		if protect.Owned(s.ReqID) && !s.Larval {
 			s.AEAD, s.Crypt, s.Auth = xfrm.AEAD{}, xfrm.Crypt{}, xfrm.Auth{}
@@ -95,7 +104,7 @@ func (h *Host) Start() {
 // Crash ends the program at once. What it had not carried out is lost.
 func (h *Host) Crash() {
 	h.w.logf("%s crashes", h.Name)
-	h.Node, h.MN, h.HA, h.IKE = nil, nil, nil, nil
+	h.Node, h.MN, h.HA, h.IKE, h.CN, h.Opt = nil, nil, nil, nil, nil, nil
 }
 
 // Stop ends the program in order.
@@ -159,6 +168,13 @@ func (h *Host) carryOut(acts []couple.Action) {
 		case couple.SaveMN:
 			h.mnRecs = slices.DeleteFunc(h.mnRecs, func(r mn.Record) bool { return r.Home == a.Key })
 			h.mnRecs = append(h.mnRecs, a.Record)
+		case couple.Usage:
+			h.exec(netip.Addr{}, func() { h.usage(a) })
+		case couple.SaveRoute:
+			h.dropRoute(a.Record.Home, a.Record.Remote)
+			h.optRecs = append(h.optRecs, a.Record)
+		case couple.ForgetRoute:
+			h.dropRoute(a.Home, a.Remote)
 		case couple.SaveHA:
 			h.saveHA(a)
 		case couple.Forget:
@@ -214,7 +230,7 @@ func (h *Host) answer(t couple.Token, kind couple.DoneKind, errs []error) {
 	if t.Owner != couple.Nobody {
 		h.post(0, couple.Done{Token: t, Kind: kind, Errs: errs})
 	}
-	if !h.agent {
+	if !h.agent && !h.fixed {
 		h.lookForLeak()
 	}
 }

@@ -28,6 +28,8 @@ type stack struct {
 	rules   []host.Rule
 	proxies []host.PutProxy
 	sysctls map[string]string
+	// counting are the packets from an address to another that are counted.
+	counting map[[2]netip.Addr]uint64
 }
 
 func (h *Host) iface(index int) *iface {
@@ -162,6 +164,10 @@ func (h *Host) doHost(op host.Op) error {
 		h.sysctls[op.Key] = op.Value
 	case host.SolicitRouter:
 		h.w.solicit(h, h.byIndex(op.IfIndex))
+	case host.PutCounter:
+		h.counting[[2]netip.Addr{op.Src, op.Dst}] = 0
+	case host.DelCounter:
+		delete(h.counting, [2]netip.Addr{op.Src, op.Dst})
 	case host.AdvertiseNeighbour, host.DropUnresolved, host.PutNeighbour: // nobody waits for an address here
 	case host.SendMH:
 		return h.sendMH(op.MH)
@@ -174,7 +180,7 @@ func (h *Host) doHost(op host.Op) error {
 // egress is the link that a packet would leave by, nil for none; the first hop filters
 // sources that are not of the link (RFC 2827).
 func (h *Host) egress(src, dst netip.Addr) *Link {
-	if h.agent {
+	if h.agent || h.fixed {
 		return h.ifaces[1].link
 	}
 	l := h.route(src, dst)

@@ -41,7 +41,7 @@ func (w *World) AddLink(name, prefix string, home bool) *Link {
 func (w *World) advertise(l *Link) {
 	for _, h := range w.Hosts {
 		for _, i := range h.ifaces {
-			if i.link == l && !h.agent {
+			if i.link == l && !h.agent && !h.fixed {
 				w.sendRA(h, i)
 			}
 		}
@@ -98,7 +98,7 @@ func (w *World) Attach(h *Host, index int, l *Link) {
 	// The kernel solicits too, after a random delay (RFC 4861 §6.3.7).
 	epoch := i.epoch
 	w.After(w.jitter(time.Second), func() {
-		if i.epoch == epoch && !h.agent {
+		if i.epoch == epoch && !h.agent && !h.fixed {
 			w.solicit(h, i)
 		}
 	})

@@ -14,7 +14,7 @@ func TestManyAtOnce(t *testing.T) {
 	w := world(t, Options{Seed: 15, Nodes: nodes})
 	w.Jitter = 5 * time.Millisecond
 	w.Run(6 * time.Second)
-	for _, h := range w.Hosts[1:] {
+	for _, h := range w.Nodes() {
 		if !w.Registered(h) {
 			t.Errorf("%s: %v", h.Name, h.MN.Info().State)
 		}

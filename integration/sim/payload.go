@@ -117,6 +117,10 @@ func (w *World) takeDown(h *Host, p parcel) error {
 
 // Reachable tells why payload would not pass in both directions now; nil: it would.
 func (w *World) Reachable(h *Host) error {
+	if peer := w.Peer(); peer != nil {
+		_, err := w.Direct(h, peer)
+		return err
+	}
 	p, err := w.sendUp(h)
 	if err == nil {
 		err = w.takeUp(h, p)

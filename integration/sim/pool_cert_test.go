@@ -88,7 +88,7 @@ func TestHomeByCertificate(t *testing.T) {
 	w.Node(2).keys = i.ring("ha", nodeID(2).Data, netip.MustParseAddr("2001:db8:77::2"))
 	w.Node(3).keys = i.ring("ha", nodeID(3).Data)
 	w.Start()
-	for _, h := range w.Hosts[1:] {
+	for _, h := range w.Nodes() {
 		w.Attach(h, wlan, w.Links[1])
 	}
 	for n, want := range names {

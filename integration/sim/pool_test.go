@@ -26,7 +26,7 @@ func TestPool(t *testing.T) {
 	const nodes = 20
 	w := bound(t, fromPool(30, nodes, pool))
 	seen := map[netip.Addr]string{}
-	for _, h := range w.Hosts[1:] {
+	for _, h := range w.Nodes() {
 		if who, twice := seen[h.Home]; twice || !pool.Contains(h.Home) {
 			t.Errorf("%s has %v, %s too", h.Name, h.Home, who)
 		}
@@ -39,10 +39,10 @@ func TestPool(t *testing.T) {
 		}
 	}
 	messages := w.Count.IKE
-	for _, h := range w.Hosts[1:] {
+	for _, h := range w.Nodes() {
 		w.Attach(h, wlan, link(w, "b"))
 	}
-	for _, h := range w.Hosts[1:] {
+	for _, h := range w.Nodes() {
 		registered(t, w, h, 5*time.Second)
 	}
 	w.Run(5 * time.Second)
@@ -61,7 +61,7 @@ func TestPoolFull(t *testing.T) {
 	w := world(t, fromPool(31, 3, netip.MustParsePrefix("2001:db8:1::/126"))) // without the agent and the anycast: two
 	w.Run(10 * time.Second)
 	var late, first *Host
-	for _, h := range w.Hosts[1:] {
+	for _, h := range w.Nodes() {
 		if w.Registered(h) {
 			first = h
 		} else if late != nil {
@@ -206,7 +206,7 @@ func TestPoolLoss(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			w := world(t, fromPool(seed, 4, pool))
 			w.Loss, w.Dup, w.Jitter = 0.25, 0.1, 15*time.Millisecond
-			for _, h := range w.Hosts[1:] {
+			for _, h := range w.Nodes() {
 				registered(t, w, h, 10*time.Minute)
 			}
 			w.Loss, w.Dup = 0, 0
@@ -261,7 +261,7 @@ func (w *World) forgetful() {
 func TestPoolForgotten(t *testing.T) {
 	w := bound(t, fromPool(35, 6, pool))
 	homes := map[*Host]netip.Addr{}
-	for _, h := range w.Hosts[1:] {
+	for _, h := range w.Nodes() {
 		homes[h] = h.Home
 	}
 	w.forgetful()
@@ -272,7 +272,7 @@ func TestPoolForgotten(t *testing.T) {
 		w.Attach(h, wlan, link(w, "b")) // so that they notice, the last one first
 		w.Run(10 * time.Second)
 	}
-	for _, h := range w.Hosts[1:] {
+	for _, h := range w.Nodes() {
 		registered(t, w, h, 5*time.Minute)
 		if h.Home != homes[h] {
 			t.Errorf("%s has %v, had %v", h.Name, h.Home, homes[h])

@@ -16,7 +16,7 @@ func world(t testing.TB, o Options) *World {
 	w := New(o)
 	w.Log = trace(t)
 	w.Start()
-	for _, h := range w.Hosts[1:] {
+	for _, h := range w.Nodes() {
 		w.Attach(h, wlan, w.Links[1])
 	}
 	return w
@@ -26,7 +26,7 @@ func world(t testing.TB, o Options) *World {
 func bound(t testing.TB, o Options) *World {
 	t.Helper()
 	w := world(t, o)
-	for _, h := range w.Hosts[1:] {
+	for _, h := range w.Nodes() {
 		registered(t, w, h, 20*time.Second)
 	}
 	w.Run(5 * time.Second)

@@ -75,16 +75,20 @@ func state(db *xfrm.Snapshot, dst netip.Addr, spi xfrm.SPI) *xfrm.SA {
 // header finds the state that accepts an extension header of Mobile IPv6 with this
 // care-of address: the exact one, or one that receives for all.
 func header(db *xfrm.Snapshot, proto xfrm.Proto, src, dst, careOf netip.Addr) *xfrm.SA {
+	var wild *xfrm.SA
 	for i := range db.SAs {
 		s := &db.SAs[i]
-		if s.Proto != proto || s.Mode != xfrm.RouteOpt || !same(s.CareOf, careOf) && !unset(s.CareOf) {
+		if s.Proto != proto || s.Mode != xfrm.RouteOpt || s.Larval || !same(s.CareOf, careOf) && !unset(s.CareOf) {
 			continue
 		}
-		if s.Src == src && s.Dst == dst || s.WildRecv && unset(s.Src) && unset(s.Dst) {
+		switch {
+		case s.Src == src && s.Dst == dst:
 			return s
+		case s.WildRecv && unset(s.Src) && unset(s.Dst):
+			wild = s
 		}
 	}
-	return nil
+	return wild
 }
 
 // admit tells whether a packet that came by these states (the outermost first) may

@@ -41,6 +41,8 @@ type Counts struct {
 	RefusedWhy        map[string]int
 	PlainMH           int // Mobility Headers without ESP
 	HomeAddressReport int
+	Delivered         int // packets of payload
+	LostData          int
 }
 
 // Kind is what a packet carries.
@@ -51,9 +53,10 @@ const (
 	Discovery Kind = iota // router solicitation or advertisement
 	IKE
 	MobilityHeader
+	Payload
 )
 
-func (k Kind) String() string { return [...]string{"nd", "ike", "mh"}[k] }
+func (k Kind) String() string { return [...]string{"nd", "ike", "mh", "data"}[k] }
 
 // Packet is a packet on its way. N counts from 1.
 type Packet struct {
@@ -189,6 +192,7 @@ func (w *World) transit(p Packet, deliver func()) {
 		w.Count.IKE++
 	case MobilityHeader:
 		w.Count.MH++
+	case Payload:
 	default:
 		w.Count.ND++
 	}

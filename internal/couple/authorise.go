@@ -23,6 +23,10 @@ func (n *Node) authorise(a ike.Authorise) {
 			return
 		}
 	}
+	if n.authorisesPath(a) {
+		n.authoriseAtCN(a)
+		return
+	}
 	if n.cfg.HA == nil || !slices.Contains(n.cfg.HA.Conns, a.Conn) {
 		n.tellIKE(ike.Authorised{ID: a.ID, Err: fmt.Errorf("%w: no role here has a home address in %v", errOwner, a.Local)})
 		return

@@ -38,7 +38,7 @@ const (
 type boot struct {
 	Boot
 	begun, done bool
-	records     []mn.Record
+	start       Start      // what an earlier run left
 	careOf      netip.Addr // that IKE is done over
 	req         uint64     // of the Initiate under way
 	cancelled   uint64     // of the last one that was given up
@@ -77,7 +77,7 @@ func (n *Node) startBoot(e Start, out []Action) []Action {
 	if b == nil {
 		return out
 	}
-	b.begun, b.records = true, e.MN
+	b.begun, b.start = true, e
 	for _, r := range slices.Backward(e.MN) {
 		home := netip.PrefixFrom(r.Home, r.HomeBits)
 		if r.HomeBits > 0 && r.HomeAgent == b.HomeAgent && b.check(home, netip.Addr{}) == nil {

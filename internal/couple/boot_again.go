@@ -15,7 +15,7 @@ const giveUpAfter = 5 * time.Second
 // forgotten it, and given it to another node meanwhile (RFC 4877 §10).
 func (n *Node) bootRefused(h *home, byPeer bool, t message.NotifyType) {
 	b := n.boot
-	if b == nil || !b.done || b.leaving || n.stop.begun || h.addr != b.home.Addr() ||
+	if b == nil || h.pair != nil || !b.done || b.leaving || n.stop.begun || h.addr != b.home.Addr() ||
 		!byPeer || t != message.TSUnacceptable && t != message.InternalAddressFailure {
 		return
 	}
@@ -34,7 +34,7 @@ type leave struct{ h *home }
 
 // bootAccepted forgets the refusals of before.
 func (n *Node) bootAccepted(h *home) {
-	if b := n.boot; b != nil && h.addr == b.home.Addr() {
+	if b := n.boot; b != nil && h.pair == nil && h.addr == b.home.Addr() {
 		b.refusedSince = time.Time{}
 	}
 }
@@ -61,7 +61,7 @@ func (n *Node) left(addr netip.Addr, out []Action) []Action {
 	h := n.home(addr)
 	h.mn, h.reqids = &gone, nil
 	b.Scout.Resume(gone.Machine)
-	b.done, b.home, b.careOf, b.records = false, netip.Prefix{}, netip.Addr{}, nil
+	b.done, b.home, b.careOf, b.start = false, netip.Prefix{}, netip.Addr{}, Start{}
 	b.pause, b.retryAt = 0, time.Time{}
 	return append(out, note(Warn, "home address given up: the home agent refuses it", "home", addr.String(), "agent", b.HomeAgent.String()))
 }

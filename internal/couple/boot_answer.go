@@ -122,6 +122,6 @@ func (n *Node) addMN(home netip.Prefix, out []Action) []Action {
 	}
 	out = append(out, note(Info, "home address", "home", home.String(), "agent", b.HomeAgent.String()))
 	added.Machine.Learn(b.Scout)
-	n.restore(added, b.records)
+	n.restore(added, b.start)
 	return out
 }

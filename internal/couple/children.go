@@ -25,7 +25,9 @@ func (n *Node) childUp(req uint64, c ike.Child, out []Action) []Action {
 	delete(h.asking, xfrm.ReqID(c.ReqID))
 	n.bootAccepted(h)
 	id := xfrm.ReqID(c.ReqID)
-	if h.mn != nil {
+	if h.pair != nil {
+		n.tellPair(h, true, "")
+	} else if h.mn != nil {
 		n.tellMN(h.mn, n.nodeChildUp(s, c))
 	} else {
 		n.tellHA(ha.ChildUp{Home: h.addr, Kind: haKind(c), ReqID: id, InSPI: xfrm.SPI(c.SPIIn),
@@ -39,7 +41,7 @@ func (n *Node) childUp(req uint64, c ike.Child, out []Action) []Action {
 // closeTwin closes a child that the new one doubles: each end may ask for it within an IKE SA
 // that the agent began. Only the node does so, as with retire.
 func (n *Node) closeTwin(h *home, s *keySA, c ike.Child) {
-	if h.mn == nil {
+	if !h.nodes() {
 		return
 	}
 	for _, x := range slices.Clone(s.children) {
@@ -54,7 +56,7 @@ func (n *Node) closeTwin(h *home, s *keySA, c ike.Child) {
 // at the same time could both be given up. An SA that the agent has just made is a
 // sign that it forgot the older one, which then hears no Delete.
 func (n *Node) retire(h *home, by *keySA) {
-	if h.mn == nil {
+	if !h.nodes() {
 		return
 	}
 	for _, old := range append([]*keySA(nil), h.sas...) {
@@ -114,6 +116,9 @@ func (n *Node) childRekeyed(a ike.ChildRekeyed, out []Action) []Action {
 			h.installed[i].rekey = true
 		}
 	}
+	if h.pair != nil {
+		return out
+	}
 	if h.mn != nil {
 		n.tellMN(h.mn, mn.ChildRekeyed{Kind: mnKind(c), OldInSPI: xfrm.SPI(a.OldSPIIn),
 			InSPI: xfrm.SPI(c.SPIIn), OutSPI: xfrm.SPI(c.SPIOut), Handle: s.handle})
@@ -140,6 +145,12 @@ func (n *Node) childDown(a ike.ChildDown, out []Action) []Action {
 	}
 	h := s.home
 	if h == nil {
+		return out
+	}
+	if h.pair != nil {
+		if !h.keyed() {
+			n.tellPair(h, false, string(a.Reason))
+		}
 		return out
 	}
 	if h.mn != nil {

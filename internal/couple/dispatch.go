@@ -4,10 +4,12 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/mip6/mip6/cn"
 	"github.com/mip6/mip6/ha"
 	"github.com/mip6/mip6/ike"
 	"github.com/mip6/mip6/internal/host"
 	"github.com/mip6/mip6/mn"
+	"github.com/mip6/mip6/mn/optimise"
 	"github.com/mip6/mip6/mobility/protect"
 	"github.com/mip6/mip6/xfrm"
 )
@@ -29,6 +31,8 @@ func (n *Node) dispatch(ev Event, out []Action) []Action {
 		n.tellHA(ha.DADDone{ID: e.Token.ID, Duplicate: e.Duplicate, Err: e.Err})
 	case SPIDone:
 		n.tellIKE(ike.SPIAllocated{ID: ike.TaskID(e.Token.ID), SPI: uint32(e.SPI), Err: e.Err})
+	case UsageDone:
+		n.used(e)
 	case Rekey:
 		n.rekey(e)
 	case Stop:
@@ -52,9 +56,10 @@ func (n *Node) start(e Start, out []Action) []Action {
 		}
 	}
 	for i := range n.cfg.MNs {
-		n.restore(&n.cfg.MNs[i], e.MN)
+		n.restore(&n.cfg.MNs[i], e)
 	}
 	out = n.startBoot(e, out)
+	n.tellCN(cn.Start{})
 	if n.cfg.HA != nil {
 		if len(e.HA) > 0 {
 			n.tellHA(ha.Restored{Records: e.HA})
@@ -65,28 +70,47 @@ func (n *Node) start(e Start, out []Action) []Action {
 }
 
 // restore starts a mobile node with its records.
-func (n *Node) restore(m *MN, all []mn.Record) {
+func (n *Node) restore(m *MN, e Start) {
 	var recs []mn.Record
-	for _, r := range all {
+	for _, r := range e.MN {
 		if r.Home == m.Home {
 			recs = append(recs, r)
 		}
 	}
 	n.tellMN(m, mn.Restored{Records: recs})
+	var routes []optimise.Record
+	for _, r := range e.Optimise {
+		if r.Home == m.Home {
+			routes = append(routes, r)
+		}
+	}
+	n.tellOptimise(m, optimise.Restored{Records: routes})
 }
 
-// shared is what the mobile nodes of a host have in common in the databases, to be
-// put in or taken out: neighbour discovery passes unprotected (see package
-// protect). A home agent sees to its own.
+// sharedPlans are what the roles of a host have in common in the databases. Mobile nodes: neighbour
+// discovery passes unprotected (see package protect). The correspondent: its wildcard. A home agent sees to its own.
+func (n *Node) sharedPlans() []protect.Plan {
+	var plans []protect.Plan
+	if len(n.cfg.MNs) > 0 && n.cfg.HA == nil {
+		plans = append(plans, protect.Plan{Role: protect.Node, Caps: n.cfg.Caps})
+	}
+	if n.cfg.CN != nil {
+		plans = append(plans, protect.Plan{Role: protect.Correspondent, Caps: n.cfg.Caps})
+	}
+	return plans
+}
+
+// shared puts that in, or takes it out in the opposite order.
 func (n *Node) shared(put bool) []xfrm.Op {
-	if len(n.cfg.MNs) == 0 || n.cfg.HA != nil {
-		return nil
+	var ops []xfrm.Op
+	for _, p := range n.sharedPlans() {
+		if put {
+			ops = append(ops, p.Start(protect.Generic{})...)
+		} else {
+			ops = append(p.Stop(protect.Generic{}), ops...)
+		}
 	}
-	plan := protect.Plan{Role: protect.Node}
-	if put {
-		return plan.Start(protect.Generic{})
-	}
-	return plan.Stop(protect.Generic{})
+	return ops
 }
 
 // Want is what the roles want in the databases now; SAs of children are not in it.
@@ -96,8 +120,9 @@ func (n *Node) Want() xfrm.Snapshot {
 		s.SAs = append(s.SAs, w.SAs...)
 		s.Policies = append(s.Policies, w.Policies...)
 	}
-	if len(n.shared(true)) > 0 {
-		add(protect.Plan{Role: protect.Node}.Generic(protect.Generic{}))
+	add(protect.Generics(n.sharedPlans(), protect.Generic{}))
+	for _, x := range n.pathOrder {
+		add(n.plan().WantPath(x.now))
 	}
 	for i := range n.cfg.MNs {
 		add(n.cfg.MNs[i].Machine.Want())
@@ -113,6 +138,13 @@ func (n *Node) stale(sa xfrm.SA, e Start) bool {
 	for _, r := range e.MN {
 		if sa.ReqID == r.ReqIDs.MH || sa.ReqID == r.ReqIDs.Payload {
 			h := n.home(r.Home)
+			h.stale = append(h.stale, sa)
+			return true
+		}
+	}
+	for _, r := range e.Optimise {
+		if r.ReqID != 0 && sa.ReqID == r.ReqID {
+			h := n.pairHome(pair{r.Home, r.Remote})
 			h.stale = append(h.stale, sa)
 			return true
 		}
@@ -145,6 +177,12 @@ func (n *Node) done(e Done) {
 		} else {
 			n.tellHA(ha.XfrmDone{ID: e.Token.ID, Errs: e.Errs})
 		}
+	case OwnerOptimise:
+		if h := n.homes[e.Token.Home]; h != nil && h.mn != nil {
+			n.tellOptimise(h.mn, optimise.RouteDone{ID: e.Token.ID, Err: firstErr(e.Errs)})
+		}
+	case OwnerCN:
+		n.tellCN(cn.RouteDone{ID: e.Token.ID, Err: firstErr(e.Errs)})
 	case OwnerIKE:
 		n.tellIKE(ike.Installed{ID: ike.TaskID(e.Token.ID), Err: firstErr(e.Errs)})
 	}
@@ -162,9 +200,15 @@ func firstErr(errs []error) error {
 // fromHost gives a Mobility Header to the role that it is addressed to; what
 // else the host tells concerns every mobile node.
 func (n *Node) fromHost(ev host.Event) {
-	if m, ok := ev.(host.MHReceived); ok && n.isAgent(m.MH.Dst) {
-		n.tellHA(ha.MHReceived{MH: m.MH})
+	switch e := ev.(type) {
+	case host.MHReceived:
+		n.header(e.MH)
 		return
+	case host.ICMPError:
+		for i := range n.cfg.MNs {
+			n.tellOptimise(&n.cfg.MNs[i], optimise.ICMPError{Error: e})
+		}
+		n.tellCN(cn.ICMPError{Error: e})
 	}
 	for i := range n.cfg.MNs {
 		n.tellMN(&n.cfg.MNs[i], mn.HostEvent{Event: ev})
@@ -181,6 +225,10 @@ func (n *Node) isAgent(a netip.Addr) bool {
 func (n *Node) fromXfrm(ev xfrm.Event, out []Action) []Action {
 	switch e := ev.(type) {
 	case xfrm.Acquire:
+		if e.Template.Proto == xfrm.HAO || e.Proto == xfrm.HAO {
+			n.met(e)
+			return out
+		}
 		n.acquire(e)
 	case xfrm.Expire:
 		if e.Hard {
@@ -190,7 +238,11 @@ func (n *Node) fromXfrm(ev xfrm.Event, out []Action) []Action {
 	case xfrm.Migrated:
 		return n.migrated(e.Migration, out)
 	case xfrm.Report:
-		n.tellHA(ha.Report{Report: e})
+		if n.cfg.CN != nil && !n.isAgent(e.Sel.Dst.Addr()) {
+			n.tellCN(cn.Report{Report: e})
+		} else {
+			n.tellHA(ha.Report{Report: e})
+		}
 	}
 	return out
 }
@@ -208,7 +260,7 @@ func (n *Node) acquire(e xfrm.Acquire) {
 	for _, h := range n.order {
 		h.acquired(e)
 		if h.mn == nil {
-			continue // an agent's child is the node's to ask for
+			continue // an agent's child is the node's to ask for, that of a pair route optimization's
 		}
 		for _, c := range h.mn.Children {
 			if s := h.newest(); c.ReqID == e.Template.ReqID && s != nil && !s.has(c.ReqID) {

@@ -7,6 +7,7 @@ import (
 	"github.com/mip6/mip6/ike"
 	"github.com/mip6/mip6/internal/host"
 	"github.com/mip6/mip6/mn"
+	"github.com/mip6/mip6/mn/optimise"
 	"github.com/mip6/mip6/xfrm"
 )
 
@@ -20,7 +21,7 @@ type Action interface{ action() }
 // Token names whom an answer is for; it goes back as it came.
 type Token struct {
 	Owner Owner
-	Home  netip.Addr // of a mobile node's machine
+	Home  netip.Addr // of a mobile node's machine, or of its route optimization
 	ID    uint64
 }
 
@@ -33,6 +34,8 @@ const (
 	OwnerMN
 	OwnerHA
 	OwnerIKE
+	OwnerOptimise
+	OwnerCN
 )
 
 // ---- events ----
@@ -40,9 +43,10 @@ const (
 // Start is the first event: what an earlier run left. A record is for the role
 // whose it is; SAs are the children that may still be in the databases.
 type Start struct {
-	MN  []mn.Record
-	HA  []ha.Record
-	SAs []xfrm.SA // without keys
+	MN       []mn.Record
+	HA       []ha.Record
+	Optimise []optimise.Record
+	SAs      []xfrm.SA // without keys
 }
 
 // FromHost, FromXfrm and FromIKE bring what the outside tells: the host, the
@@ -81,6 +85,14 @@ type SPIDone struct {
 	Err   error
 }
 
+// UsageDone answers Usage: the statistics of the states that are there, and the packets counted.
+type UsageDone struct {
+	Token         Token
+	Local, Remote netip.Addr
+	Stats         []xfrm.Stats
+	Counted       uint64
+}
+
 // Rekey asks for new keys: of the child with this inbound SPI, or with SPI 0 of
 // the IKE SA with this handle.
 type Rekey struct {
@@ -91,15 +103,16 @@ type Rekey struct {
 // Stop ends the service in order; the last action is Stopped.
 type Stop struct{}
 
-func (Start) event()    {}
-func (FromHost) event() {}
-func (FromXfrm) event() {}
-func (FromIKE) event()  {}
-func (Done) event()     {}
-func (DADDone) event()  {}
-func (SPIDone) event()  {}
-func (Rekey) event()    {}
-func (Stop) event()     {}
+func (Start) event()     {}
+func (FromHost) event()  {}
+func (FromXfrm) event()  {}
+func (FromIKE) event()   {}
+func (Done) event()      {}
+func (DADDone) event()   {}
+func (SPIDone) event()   {}
+func (UsageDone) event() {}
+func (Rekey) event()     {}
+func (Stop) event()      {}
 
 // ---- actions ----
 
@@ -135,6 +148,19 @@ type ProbeDAD struct {
 // VerifyPeer, Keys.
 type IKE struct{ Action ike.Action }
 
+// Usage asks when the states of a path were last used and, with Counter, how many packets
+// the host has counted from Local to Remote; answered by UsageDone.
+type Usage struct {
+	Token         Token
+	Local, Remote netip.Addr
+	IDs           []xfrm.ID
+	Counter       bool
+}
+
+// SaveRoute writes the record of a correspondent to the ledger before what follows it; ForgetRoute removes it.
+type SaveRoute struct{ Record optimise.Record }
+type ForgetRoute struct{ Home, Remote netip.Addr }
+
 // SaveMN and SaveHA write a record to the ledger before what follows it; Forget
 // removes that of a home address.
 type SaveMN struct {
@@ -156,7 +182,7 @@ type Note struct {
 	Msg   string
 	Attrs []any // keys and values in turn
 	// Event is what machines may want to read beside the words: mn.Changed,
-	// ha.Changed, an ike action, a Migration; or nil.
+	// ha.Changed, optimise.Changed, cn.Changed, an ike action, a Migration; or nil.
 	Event any
 }
 
@@ -179,13 +205,16 @@ type Migration struct {
 // Stopped is the last action: all is taken down.
 type Stopped struct{}
 
-func (Xfrm) action()     {}
-func (Host) action()     {}
-func (AllocSPI) action() {}
-func (ProbeDAD) action() {}
-func (IKE) action()      {}
-func (SaveMN) action()   {}
-func (SaveHA) action()   {}
-func (Forget) action()   {}
-func (Note) action()     {}
-func (Stopped) action()  {}
+func (Xfrm) action()        {}
+func (Host) action()        {}
+func (AllocSPI) action()    {}
+func (ProbeDAD) action()    {}
+func (IKE) action()         {}
+func (SaveMN) action()      {}
+func (Usage) action()       {}
+func (SaveRoute) action()   {}
+func (ForgetRoute) action() {}
+func (SaveHA) action()      {}
+func (Forget) action()      {}
+func (Note) action()        {}
+func (Stopped) action()     {}

@@ -7,6 +7,7 @@ import (
 	"github.com/mip6/mip6/ike"
 	"github.com/mip6/mip6/ike/message"
 	"github.com/mip6/mip6/mn"
+	"github.com/mip6/mip6/mn/optimise"
 	"github.com/mip6/mip6/xfrm"
 )
 
@@ -23,6 +24,17 @@ func (n *Node) know(m *MN) {
 type home struct {
 	addr netip.Addr
 	mn   *MN // nil at the home agent
+	// pair is set where the entry is for the keys between two addresses, and no home address; via is
+	// the mobile node whose address local is, nil at its correspondent. path is what it asked for,
+	// at where IKE was last begun, met whether it was ever up.
+	pair *pair
+	via  *MN
+	path optimise.KeyUp
+	at   netip.Addr
+	met  bool
+	// place and placed are what was last told of a mobile node's place.
+	place  place
+	placed optimise.Placed
 	// reqids of its children, as far as they are known.
 	reqids []xfrm.ReqID
 	// sas are the IKE SAs that stand, the newest last.
@@ -62,12 +74,19 @@ type keySA struct {
 func (n *Node) home(addr netip.Addr) *home {
 	h := n.homes[addr]
 	if h == nil {
-		h = &home{addr: addr, asking: make(map[xfrm.ReqID]bool), acquires: make(map[xfrm.ReqID]uint32)}
+		h = newHome(addr)
 		n.homes[addr] = h
 		n.order = append(n.order, h)
 	}
 	return h
 }
+
+func newHome(addr netip.Addr) *home {
+	return &home{addr: addr, asking: make(map[xfrm.ReqID]bool), acquires: make(map[xfrm.ReqID]uint32)}
+}
+
+// nodes tells whether our end is the mobile node's: it asks for children, and ends those that are replaced.
+func (h *home) nodes() bool { return h.mn != nil || h.via != nil }
 
 // know notes that a request id is of this home address.
 func (h *home) know(id xfrm.ReqID) {

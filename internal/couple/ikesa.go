@@ -29,6 +29,10 @@ func (n *Node) saUp(a ike.SAUp, out []Action) []Action {
 		}
 		h.pending = 0
 		s.home = h
+		if h.pair != nil {
+			h.met = true
+			h.asking[h.path.ReqID] = true
+		}
 		if h.mn != nil {
 			for _, c := range h.want.Children { // IKE makes them all, one after the other
 				h.asking[c.ReqID] = true
@@ -59,6 +63,9 @@ func (n *Node) adopt(s *keySA) {
 	}
 	s.home.sas = append(s.home.sas, s)
 	n.catchUp(s)
+	if s.home.pair != nil {
+		return // what counts is the child
+	}
 	if s.home.mn != nil {
 		n.tellMN(s.home.mn, mn.KeysUp{Handle: s.handle})
 		return
@@ -70,6 +77,10 @@ func (n *Node) adopt(s *keySA) {
 // began the role knows nothing until it is over.
 func (n *Node) catchUp(s *keySA) {
 	h := s.home
+	if h.pair != nil {
+		n.catchUpPair(s)
+		return
+	}
 	if h.mn == nil {
 		i, ok := n.cfg.HA.Machine.Lookup(h.addr)
 		if s.initiator && ok && i.State == ha.Bound && i.CareOf != s.remote {
@@ -118,6 +129,12 @@ func (n *Node) saDown(a ike.SADown, out []Action) []Action {
 	}
 	h.sas = slices.DeleteFunc(h.sas, func(x *keySA) bool { return x == s })
 	clear(h.asking)
+	if h.pair != nil {
+		if !h.keyed() {
+			n.tellPair(h, false, string(a.Reason))
+		}
+		return out
+	}
 	if h.mn != nil {
 		n.tellMN(h.mn, mn.KeysDown{Handle: s.handle, Reason: string(a.Reason)})
 	} else {
@@ -161,6 +178,10 @@ func (n *Node) refused(a ike.Refused, out []Action) []Action {
 }
 
 func (n *Node) keysRefused(h *home, reason string) {
+	if h.pair != nil {
+		n.tellPair(h, false, reason)
+		return
+	}
 	if h.mn != nil {
 		n.tellMN(h.mn, mn.KeysRefused{Reason: reason})
 		return

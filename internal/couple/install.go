@@ -41,6 +41,15 @@ const (
 	holdTime = 500 * time.Millisecond
 )
 
+// keyed gives an SA its keys: ESP a combined-mode cipher, AH an integrity algorithm.
+func keyed(sa *xfrm.SA, c ike.Child, key, auth []byte) {
+	if sa.Proto == xfrm.AH {
+		sa.Auth = xfrm.Auth{Name: c.Integ.Linux(), Key: auth, TruncBits: c.Integ.ICVBits()}
+		return
+	}
+	sa.AEAD = xfrm.AEAD{Name: gcmName, Key: key, ICVBits: gcmICVBits}
+}
+
 // The one cipher of child SAs that IKE negotiates so far (RFC 4106), in Linux's words.
 const (
 	gcmName    = "rfc4106(gcm(aes))"
@@ -62,10 +71,10 @@ func (n *Node) install(a ike.Install, out []Action) []Action {
 	key := n.keyOf(s, c.ReqID)
 	in := n.state(c)
 	in.Src, in.Dst, in.SPI = c.RemoteAddr, c.LocalAddr, xfrm.SPI(c.SPIIn)
-	in.AEAD.Key = c.KeyIn
+	keyed(&in, c, c.KeyIn, c.AuthIn)
 	to := n.state(c)
 	to.Src, to.Dst, to.SPI = c.LocalAddr, c.RemoteAddr, xfrm.SPI(c.SPIOut)
-	to.AEAD.Key = c.KeyOut
+	keyed(&to, c, c.KeyOut, c.AuthOut)
 	if key.IsValid() && in.Mode == xfrm.Tunnel {
 		if node, agent, ok := n.stands(n.home(key), in.ReqID); ok {
 			in.Src, in.Dst = agent, node
@@ -113,8 +122,7 @@ func (n *Node) sends(h *home, id xfrm.ReqID) bool {
 // state is what both SAs of a child have in common.
 func (n *Node) state(c ike.Child) xfrm.SA {
 	return xfrm.SA{
-		Proto: xfrm.ESP, Mode: xfrmMode(c.Mode), ReqID: xfrm.ReqID(c.ReqID),
-		AEAD:   xfrm.AEAD{Name: gcmName, ICVBits: gcmICVBits},
+		Proto: xfrm.Proto(c.Proto), Mode: xfrmMode(c.Mode), ReqID: xfrm.ReqID(c.ReqID),
 		Replay: xfrm.Replay{Window: n.cfg.ReplayWindow, ESN: c.ESN},
 		Life:   xfrm.Lifetimes{HardTime: c.Hard},
 	}
@@ -154,9 +162,10 @@ func (n *Node) uninstall(c ike.Child, out []Action) []Action {
 			return n.reap(out)
 		}
 	}
-	ops := []xfrm.Op{xfrm.DelSA{ID: xfrm.ID{Dst: c.LocalAddr, SPI: xfrm.SPI(c.SPIIn), Proto: xfrm.ESP}}}
+	proto := xfrm.Proto(c.Proto)
+	ops := []xfrm.Op{xfrm.DelSA{ID: xfrm.ID{Dst: c.LocalAddr, SPI: xfrm.SPI(c.SPIIn), Proto: proto}}}
 	if c.SPIOut != 0 {
-		ops = append(ops, xfrm.DelSA{ID: xfrm.ID{Dst: c.RemoteAddr, SPI: xfrm.SPI(c.SPIOut), Proto: xfrm.ESP}})
+		ops = append(ops, xfrm.DelSA{ID: xfrm.ID{Dst: c.RemoteAddr, SPI: xfrm.SPI(c.SPIOut), Proto: proto}})
 	}
 	return append(out, Xfrm{Key: n.keyOf(n.sas[c.SA], c.ReqID), Ops: ops})
 }

@@ -13,10 +13,13 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/mip6/mip6/cn"
 	"github.com/mip6/mip6/ha"
 	"github.com/mip6/mip6/ike"
 	"github.com/mip6/mip6/ike/message"
 	"github.com/mip6/mip6/mn"
+	"github.com/mip6/mip6/mn/optimise"
+	"github.com/mip6/mip6/xfrm"
 )
 
 // Config says which machines a Node has and how they find each other.
@@ -25,7 +28,9 @@ type Config struct {
 	// Boot is a mobile node whose home address is not known yet; nil: none.
 	Boot *Boot
 	HA   *HA
+	CN   *CN
 	IKE  *ike.Machine
+	Caps xfrm.Caps
 	// Port is IKE's UDP port, ours and the peers'.
 	Port uint16
 	// ReplayWindow of every SA, in packets.
@@ -35,10 +40,23 @@ type Config struct {
 // MN is a mobile node's machine for one home address and the IKE connection that keys it.
 type MN struct {
 	Machine   *mn.Machine
+	Optimise  *optimise.Machine // nil: everything goes by the home agent
 	Home      netip.Addr
 	HomeAgent netip.Addr
 	Children  []mn.Child // with the reqids, for children that the home agent asks for
 	Conn      string
+
+	optimiseStopped bool
+}
+
+// reqID is the request id of one of its children.
+func (m *MN) reqID(k mn.ChildKind) xfrm.ReqID {
+	for _, c := range m.Children {
+		if c.Kind == k {
+			return c.ReqID
+		}
+	}
+	return 0
 }
 
 // HA is the home agent's machine.
@@ -59,10 +77,12 @@ type machine[E, A any] interface {
 }
 
 var (
-	_ machine[mn.Event, mn.Action]   = (*mn.Machine)(nil)
-	_ machine[ha.Event, ha.Action]   = (*ha.Machine)(nil)
-	_ machine[ike.Event, ike.Action] = (*ike.Machine)(nil)
-	_ machine[Event, Action]         = (*Node)(nil)
+	_ machine[mn.Event, mn.Action]             = (*mn.Machine)(nil)
+	_ machine[ha.Event, ha.Action]             = (*ha.Machine)(nil)
+	_ machine[cn.Event, cn.Action]             = (*cn.Machine)(nil)
+	_ machine[ike.Event, ike.Action]           = (*ike.Machine)(nil)
+	_ machine[optimise.Event, optimise.Action] = (*optimise.Machine)(nil)
+	_ machine[Event, Action]                   = (*Node)(nil)
 )
 
 // Node is the machines of one host, coupled.
@@ -73,6 +93,10 @@ type Node struct {
 	// over where actions follow.
 	order []*home
 	sas   map[ike.SAID]*keySA
+	// pairs are the entries for keys between two addresses, paths what is wanted between two.
+	pairs     map[pair]*home
+	paths     map[pair]*path
+	pathOrder []*path
 	// reqs are the Initiates under way.
 	reqs map[uint64]*home
 	// asks are ike.Authorise tasks that a role is thinking about.
@@ -93,6 +117,8 @@ func New(cfg Config) *Node {
 		cfg:   cfg,
 		homes: make(map[netip.Addr]*home),
 		sas:   make(map[ike.SAID]*keySA),
+		pairs: make(map[pair]*home),
+		paths: make(map[pair]*path),
 		reqs:  make(map[uint64]*home),
 		asks:  make(map[uint64]ike.Authorise),
 	}
@@ -111,6 +137,12 @@ func (n *Node) Deadline() time.Time {
 	d := n.cfg.IKE.Deadline()
 	for i := range n.cfg.MNs {
 		d = earlier(d, n.cfg.MNs[i].Machine.Deadline())
+		if o := n.cfg.MNs[i].Optimise; o != nil {
+			d = earlier(d, o.Deadline())
+		}
+	}
+	if n.cfg.CN != nil {
+		d = earlier(d, n.cfg.CN.Machine.Deadline())
 	}
 	if n.cfg.HA != nil {
 		d = earlier(d, n.cfg.HA.Machine.Deadline())
@@ -132,7 +164,14 @@ func earlier(a, b time.Time) time.Time {
 func (n *Node) Tick(now time.Time, out []Action) []Action {
 	n.now = now
 	for i := range n.cfg.MNs {
-		n.fromMN(n.cfg.MNs[i].Machine.Tick(now, nil))
+		m := &n.cfg.MNs[i]
+		n.stepMN(m, m.Machine.Tick(now, nil))
+		if m.Optimise != nil {
+			n.fromOptimise(m, m.Optimise.Tick(now, nil))
+		}
+	}
+	if n.cfg.CN != nil {
+		n.fromCN(n.cfg.CN.Machine.Tick(now, nil))
 	}
 	if n.cfg.HA != nil {
 		n.fromHA(n.cfg.HA.Machine.Tick(now, nil))
@@ -170,6 +209,12 @@ func (n *Node) pump(out []Action) []Action {
 			out = n.doHA(a.a, out)
 		case ikeAction:
 			out = n.doIKE(a.a, out)
+		case optimiseAction:
+			out = n.doOptimise(a.m, a.a, out)
+		case cnAction:
+			out = n.doCN(a.a, out)
+		case lookAt:
+			out = n.checkPlace(a.h, a.early, out)
 		case leave:
 			n.tellMN(a.h.mn, mn.Stop{})
 		}
@@ -185,7 +230,26 @@ type (
 	mnAction  struct{ a mn.Action }
 	haAction  struct{ a ha.Action }
 	ikeAction struct{ a ike.Action }
+	cnAction  struct{ a cn.Action }
+
+	optimiseAction struct {
+		m *MN
+		a optimise.Action
+	}
+	// lookAt has the place of a mobile node looked at: before its actions, and behind them.
+	lookAt struct {
+		h     *home
+		early bool
+	}
 )
+
+// stepMN queues what a mobile node's machine has answered.
+func (n *Node) stepMN(m *MN, acts []mn.Action) {
+	h := n.home(m.Home)
+	n.queue = append(n.queue, lookAt{h, true})
+	n.fromMN(acts)
+	n.queue = append(n.queue, lookAt{h, false})
+}
 
 func (n *Node) fromMN(acts []mn.Action) {
 	for _, a := range acts {
@@ -206,7 +270,7 @@ func (n *Node) fromIKE(acts []ike.Action) {
 }
 
 // tellMN, tellHA and tellIKE give a machine an event and queue what it answers.
-func (n *Node) tellMN(m *MN, ev mn.Event) { n.fromMN(m.Machine.Step(n.now, ev, nil)) }
+func (n *Node) tellMN(m *MN, ev mn.Event) { n.stepMN(m, m.Machine.Step(n.now, ev, nil)) }
 func (n *Node) tellIKE(ev ike.Event)      { n.fromIKE(n.cfg.IKE.Step(n.now, ev, nil)) }
 func (n *Node) tellHA(ev ha.Event) {
 	if n.cfg.HA != nil {

@@ -1,8 +1,10 @@
 package couple
 
 import (
+	"github.com/mip6/mip6/cn"
 	"github.com/mip6/mip6/ha"
 	"github.com/mip6/mip6/mn"
+	"github.com/mip6/mip6/mn/optimise"
 )
 
 // nodeNote says what happened to a mobile node's registration. What an operator wants to
@@ -23,6 +25,35 @@ func nodeNote(a mn.Changed) Note {
 		if i.State == mn.StateDetached || i.State == mn.StateHome || i.State == mn.StateRefused {
 			n.Level = Info
 		}
+	}
+	return n
+}
+
+// routeNote says what happened to the route to a correspondent.
+func routeNote(a optimise.Changed) Note {
+	i := a.Info
+	n := Note{Level: Debug, Msg: "route: " + a.What, Event: a, Attrs: []any{"home", i.Home.String(), "peer", i.Remote.String(),
+		"state", i.State.String(), "careof", addrText(i.CareOf)}}
+	if i.Why != "" {
+		n.Attrs = append(n.Attrs, "why", i.Why)
+	}
+	switch a.What {
+	case "direct", "tunnel", "refused", "gone":
+		n.Level = Info
+	}
+	return n
+}
+
+// peerNote says what happened to a binding at a correspondent.
+func peerNote(a cn.Changed) Note {
+	b := a.Binding
+	n := Note{Level: Info, Msg: "correspondent's binding: " + a.What, Event: a, Attrs: []any{"home", b.Home.String(),
+		"local", b.Local.String(), "careof", addrText(b.CareOf), "seq", b.Seq, "lifetime", b.Lifetime.String()}}
+	if a.What == "renewed" {
+		n.Level = Debug
+	}
+	if a.Reason != "" {
+		n.Attrs = append(n.Attrs, "reason", a.Reason)
 	}
 	return n
 }

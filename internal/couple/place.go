@@ -11,6 +11,9 @@ import (
 // or where the SAs were left before. A new pair is put there: at home IKE speaks from the
 // home address, but the next move begins at the tunnel and takes all SAs along.
 func (n *Node) stands(h *home, id xfrm.ReqID) (node, agent netip.Addr, ok bool) {
+	if h.pair != nil { // transport mode
+		return node, agent, false
+	}
 	if h.mn != nil {
 		if i := h.mn.Machine.Info(); i.CareOf.IsValid() {
 			return i.CareOf, i.HomeAgent, true
@@ -57,6 +60,9 @@ func (n *Node) careOf(h *home, c ike.Child) netip.Addr {
 func (n *Node) inbound(h *home, dst netip.Addr) bool {
 	if h.mn != nil {
 		return dst != h.mn.HomeAgent
+	}
+	if h.pair != nil {
+		return dst == h.pair.local
 	}
 	return n.isAgent(dst)
 }

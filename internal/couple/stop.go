@@ -4,9 +4,11 @@ import (
 	"slices"
 	"time"
 
+	"github.com/mip6/mip6/cn"
 	"github.com/mip6/mip6/ha"
 	"github.com/mip6/mip6/ike"
 	"github.com/mip6/mip6/mn"
+	"github.com/mip6/mip6/mn/optimise"
 )
 
 // stopWait bounds how long IKE SAs that are not closed yet are waited for at the end.
@@ -16,6 +18,8 @@ const stopWait = time.Second
 // stopping is the orderly end: first the roles, which still need their keys for
 // deregistration, then IKE.
 type stopping struct {
+	first    int // of those that need the others to stop: route optimization, the correspondent
+	second   bool
 	roles    int // that have not stopped yet
 	begun    bool
 	closing  bool
@@ -28,6 +32,30 @@ func (n *Node) beginStop() {
 		return
 	}
 	n.stop.begun = true
+	for i := range n.cfg.MNs {
+		if m := &n.cfg.MNs[i]; m.Optimise != nil && !m.optimiseStopped {
+			n.stop.first++
+			n.tellOptimise(m, optimise.Stop{})
+		}
+	}
+	if n.cfg.CN != nil {
+		n.stop.first++
+		n.tellCN(cn.Stop{})
+	}
+	n.stopBoot()
+}
+
+// optimiseStopped notes that a node's packets go by the tunnel again.
+func (n *Node) optimiseStopped(m *MN) {
+	if !m.optimiseStopped && n.stop.begun {
+		n.stop.first--
+	}
+	m.optimiseStopped = true
+}
+
+// stopRoles is the second step: correspondents are told, and the home agent may be.
+func (n *Node) stopRoles() {
+	n.stop.second = true
 	n.stop.roles = len(n.cfg.MNs)
 	if n.cfg.HA != nil {
 		n.stop.roles++
@@ -35,7 +63,6 @@ func (n *Node) beginStop() {
 	for i := range n.cfg.MNs {
 		n.tellMN(&n.cfg.MNs[i], mn.Stop{})
 	}
-	n.stopBoot()
 	n.tellHA(ha.Stop{})
 }
 
@@ -44,7 +71,11 @@ func (n *Node) roleStopped() { n.stop.roles-- }
 // stopTick goes on with the end where the step before allows it.
 func (n *Node) stopTick(out []Action) []Action {
 	st := &n.stop
-	if !st.begun || st.done || st.roles > 0 {
+	if st.begun && !st.second && st.first == 0 {
+		n.stopRoles()
+		out = n.pump(out)
+	}
+	if !st.second || st.done || st.roles > 0 {
 		return out
 	}
 	if !st.closing {

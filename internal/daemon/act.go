@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 
 	"github.com/mip6/mip6/ike"
@@ -34,6 +35,12 @@ func (d *daemon) do(acts []couple.Action) {
 			d.check("save to the ledger", d.journal.saveMN(a.Record))
 		case couple.SaveHA:
 			d.check("save to the ledger", d.journal.saveHA(a.Record))
+		case couple.SaveRoute:
+			d.check("save to the ledger", d.journal.saveRoute(a.Record))
+		case couple.ForgetRoute:
+			d.check("save to the ledger", d.journal.forgetRoute(a.Home, a.Remote))
+		case couple.Usage:
+			d.apart(func() { d.doUsage(a) })
 		case couple.Forget:
 			d.check("save to the ledger", d.journal.forget(a.Key, a.HA))
 		case couple.Note:
@@ -119,6 +126,26 @@ func recorded[Op any](j *journal, ops []Op, changes func(Op) []ledger.Change, ap
 		j.log.Error("save to the ledger", "error", err)
 	}
 	return errs
+}
+
+// doUsage looks how much a path was used. A state that is not there was not.
+func (d *daemon) doUsage(a couple.Usage) {
+	ctx := context.Background()
+	done := couple.UsageDone{Token: a.Token, Local: a.Local, Remote: a.Remote}
+	for _, id := range a.IDs {
+		if sa, err := d.backend.Get(ctx, id); err == nil {
+			done.Stats = append(done.Stats, sa.Stats)
+		}
+	}
+	if a.Counter {
+		n, err := d.host.Count(ctx, a.Local, a.Remote)
+		if err != nil { // it cannot count: the first packet is enough
+			n = math.MaxUint64
+			d.noCounter.Do(func() { d.log.Warn("packets to correspondents cannot be counted", "error", err) })
+		}
+		done.Counted = n
+	}
+	d.loop.Post(done)
 }
 
 func (d *daemon) doDAD(a couple.ProbeDAD) {

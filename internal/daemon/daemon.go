@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -74,7 +75,9 @@ type daemon struct {
 	probes  *serial[netip.Addr] // for duplicates: they wait, and work little
 	nextJob uint64
 	history *history
-	stopped chan struct{} // the machines have taken everything down
+	// noCounter has it said once that packets cannot be counted.
+	noCounter sync.Once
+	stopped   chan struct{} // the machines have taken everything down
 }
 
 // Run starts the daemon and serves until ctx ends; then it takes down what it
@@ -124,8 +127,10 @@ func (d *daemon) open() (rec ledger.Recovered, err error) {
 	if d.host, err = linux.Open(opts); err != nil {
 		return rec, err
 	}
-	if d.udp, err = linux.ListenIKE(linux.IKEOptions{Port: d.cfg.IKE.Port}); err != nil {
-		return rec, err
+	if len(d.cfg.Peers) > 0 { // a correspondent may have nobody to speak IKE with
+		if d.udp, err = linux.ListenIKE(linux.IKEOptions{Port: d.cfg.IKE.Port}); err != nil {
+			return rec, err
+		}
 	}
 	if d.control, err = control.Listen(d.cfg.Daemon.Control, d.cfg.Daemon.ControlGroup, d.log); err != nil {
 		return rec, err
@@ -147,7 +152,7 @@ func (d *daemon) openBackend(rec ledger.Recovered) (err error) {
 		return err
 	}
 	caps := d.backend.Caps()
-	if lack := missing(caps); lack != "" {
+	if lack := missing(caps, d.cfg.MN != nil || d.cfg.HA != nil); lack != "" {
 		return fmt.Errorf("the kernel lacks what Mobile IPv6 needs: %s (mip6ctl doctor says what to do)", lack)
 	}
 	d.log.Info("data plane", "name", caps.Name, "why", "the kernel has ESP, Mobile IPv6 headers and MIGRATE",
@@ -183,13 +188,14 @@ func (d *daemon) setThresholds(rec ledger.Recovered) error {
 	return d.backend.SetThresholds(ctx, kernel.Thresholds{Local: hash.Local, Remote: hash.Remote})
 }
 
-// missing names what the main job needs and the kernel does not have.
-func missing(caps xfrm.Caps) string {
+// missing names what is needed and the kernel does not have: a correspondent needs the headers of
+// Mobile IPv6 only.
+func missing(caps xfrm.Caps, keyed bool) string {
 	var lack []string
 	for _, f := range []struct {
 		name string
 		has  bool
-	}{{"ESP6", caps.ESP6}, {"MIP6", caps.MIP6}, {"Migrate", caps.Migrate}} {
+	}{{"ESP6", caps.ESP6 || !keyed}, {"MIP6", caps.MIP6}, {"Migrate", caps.Migrate || !keyed}} {
 		if !f.has {
 			lack = append(lack, f.name)
 		}
@@ -199,7 +205,7 @@ func missing(caps xfrm.Caps) string {
 
 // serve runs everything under one group until ctx ends and the machines have stopped.
 func (d *daemon) serve(ctx context.Context, rec ledger.Recovered) error {
-	mnRecs, haRecs, err := records(rec)
+	begin, err := records(rec)
 	if err != nil {
 		return err
 	}
@@ -219,12 +225,15 @@ func (d *daemon) serve(ctx context.Context, rec ledger.Recovered) error {
 	run("loop", func(ctx context.Context) error { return d.loop.Run(ctx) })
 	run("xfrm", func(ctx context.Context) error { return d.backend.Watch(ctx, d.onXfrm) })
 	run("host", func(ctx context.Context) error { return d.host.Watch(ctx, d.onHost) })
-	run("ike", d.readIKE)
+	if d.udp != nil {
+		run("ike", d.readIKE)
+	}
 	run("control", func(ctx context.Context) error { return d.control.Serve(ctx, &handler{d}) })
-	d.loop.Post(couple.Start{MN: mnRecs, HA: haRecs, SAs: d.ownSAs(inner)})
+	begin.SAs = d.ownSAs(inner)
+	d.loop.Post(begin)
 	run("clean-up", d.cleanLeftOvers)
 	d.log.Info("mip6d is running", "version", Version(), "roles", d.roles(), "config", d.cfg.File,
-		"recovered", len(mnRecs)+len(haRecs))
+		"recovered", len(begin.MN)+len(begin.HA)+len(begin.Optimise))
 
 	select {
 	case <-ctx.Done():
@@ -235,7 +244,9 @@ func (d *daemon) serve(ctx context.Context, rec ledger.Recovered) error {
 		d.log.Error("a task failed; stopping")
 	}
 	cancel()
-	d.udp.Close()
+	if d.udp != nil {
+		d.udp.Close()
+	}
 	err = g.Wait()
 	d.work.wait()
 	d.aside.wait()
@@ -265,6 +276,9 @@ func (d *daemon) roles() []string {
 	}
 	if d.cfg.HA != nil {
 		out = append(out, "ha")
+	}
+	if d.cfg.CN != nil {
+		out = append(out, "cn")
 	}
 	return out
 }

@@ -11,9 +11,11 @@ import (
 
 	"github.com/mip6/mip6/ha"
 	"github.com/mip6/mip6/internal/control"
+	"github.com/mip6/mip6/internal/couple"
 	"github.com/mip6/mip6/internal/host"
 	"github.com/mip6/mip6/internal/ledger"
 	"github.com/mip6/mip6/mn"
+	"github.com/mip6/mip6/mn/optimise"
 	"github.com/mip6/mip6/xfrm"
 )
 
@@ -82,6 +84,20 @@ func (j *journal) saveHA(r ha.Record) error {
 	return j.save(ledger.KindBinding, r.Home, r)
 }
 
+func (j *journal) saveRoute(r optimise.Record) error {
+	b, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	return j.write([]ledger.Change{{Kind: ledger.KindRoute, Key: routeKey(r.Home, r.Remote), Value: b}})
+}
+
+func (j *journal) forgetRoute(home, remote netip.Addr) error {
+	return j.write([]ledger.Change{{Kind: ledger.KindRoute, Key: routeKey(home, remote), Del: true}})
+}
+
+func routeKey(home, remote netip.Addr) string { return home.String() + " " + remote.String() }
+
 func (j *journal) save(k ledger.Kind, home netip.Addr, v any) error {
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -134,24 +150,30 @@ func (j *journal) all() ([]ledger.Record, error) {
 }
 
 // records decodes what the roles had saved.
-func records(rec ledger.Recovered) (mns []mn.Record, has []ha.Record, err error) {
+func records(rec ledger.Recovered) (begin couple.Start, err error) {
 	for _, r := range rec.Records {
 		switch r.Kind {
 		case ledger.KindNode:
 			var v mn.Record
 			if err := json.Unmarshal(r.Value, &v); err != nil {
-				return nil, nil, fmt.Errorf("ledger: node %s: %w", r.Key, err)
+				return begin, fmt.Errorf("ledger: node %s: %w", r.Key, err)
 			}
-			mns = append(mns, v)
+			begin.MN = append(begin.MN, v)
 		case ledger.KindBinding:
 			var v ha.Record
 			if err := json.Unmarshal(r.Value, &v); err != nil {
-				return nil, nil, fmt.Errorf("ledger: binding %s: %w", r.Key, err)
+				return begin, fmt.Errorf("ledger: binding %s: %w", r.Key, err)
 			}
-			has = append(has, v)
+			begin.HA = append(begin.HA, v)
+		case ledger.KindRoute:
+			var v optimise.Record
+			if err := json.Unmarshal(r.Value, &v); err != nil {
+				return begin, fmt.Errorf("ledger: correspondent %s: %w", r.Key, err)
+			}
+			begin.Optimise = append(begin.Optimise, v)
 		}
 	}
-	return mns, has, nil
+	return begin, nil
 }
 
 // close ends the journal. After an orderly end nothing is left to know.

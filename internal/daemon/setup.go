@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/mip6/mip6/cn"
 	"github.com/mip6/mip6/ha"
 	"github.com/mip6/mip6/ike"
 	"github.com/mip6/mip6/ike/message"
@@ -15,6 +16,7 @@ import (
 	"github.com/mip6/mip6/internal/config"
 	"github.com/mip6/mip6/internal/couple"
 	"github.com/mip6/mip6/mn"
+	"github.com/mip6/mip6/mn/optimise"
 	"github.com/mip6/mip6/mobility/protect"
 	"github.com/mip6/mip6/xfrm"
 )
@@ -26,6 +28,8 @@ type machines struct {
 	mns  []*mn.Machine
 	home netip.Prefix // of the mobile node; zero: not known yet
 	ha   *ha.Machine
+	cn   *cn.Machine
+	opts []*optimise.Machine // of mns, in order; empty: nothing is optimised
 	keys *pki.Keyring
 }
 
@@ -36,9 +40,9 @@ func build(cfg *config.Config, caps xfrm.Caps, now time.Time) (*machines, error)
 		return nil, err
 	}
 	ms := &machines{keys: keys, ike: ike.New(ikeConfig(cfg, keys), rand.Reader)}
-	cc := couple.Config{IKE: ms.ike, Port: cfg.IKE.Port, ReplayWindow: cfg.IKE.ReplayWindow}
+	cc := couple.Config{IKE: ms.ike, Port: cfg.IKE.Port, ReplayWindow: cfg.IKE.ReplayWindow, Caps: caps}
 	if cfg.MN != nil {
-		if err := ms.addMN(&cc, cfg.MN, caps); err != nil {
+		if err := ms.addMN(&cc, cfg.MN, caps, cfg.CN != nil); err != nil {
 			return nil, err
 		}
 	}
@@ -48,22 +52,39 @@ func build(cfg *config.Config, caps xfrm.Caps, now time.Time) (*machines, error)
 		}
 		ms.ha = cc.HA.Machine
 	}
+	if cfg.CN != nil {
+		if cc.CN, err = cnMachine(cfg.CN); err != nil {
+			return nil, err
+		}
+		ms.cn = cc.CN.Machine
+	}
 	ms.node = couple.New(cc)
 	return ms, nil
 }
 
 // addMN makes the machine of the mobile node, now or when the home agent has given the
 // home address.
-func (ms *machines) addMN(cc *couple.Config, c *config.MN, caps xfrm.Caps) error {
+func (ms *machines) addMN(cc *couple.Config, c *config.MN, caps xfrm.Caps, answers bool) error {
 	mc := mnConfig(c)
+	mc.Answers = answers
+	oc := optimiseConfig(c)
 	machine := func(home netip.Prefix) (couple.MN, error) { // on the loop's goroutine, or before it runs
 		mc := mc
 		mc.Home = home
 		m, err := mnMachine(mc, c.Peer, caps)
-		if err == nil {
-			ms.home, ms.mns = home, []*mn.Machine{m.Machine} // the agent may give another one later
+		if err != nil {
+			return m, err
 		}
-		return m, err
+		if len(oc.Rules) > 0 {
+			oc := oc
+			oc.Home = home.Addr()
+			if m.Optimise, err = optimise.New(oc, rand.Reader); err != nil {
+				return m, err
+			}
+			ms.opts = []*optimise.Machine{m.Optimise}
+		}
+		ms.home, ms.mns = home, []*mn.Machine{m.Machine} // the agent may give another one later
+		return m, nil
 	}
 	if c.HomeFromAgent {
 		cc.Boot = &couple.Boot{HomeAgent: c.HomeAgent, Conn: c.Peer, ReqID: mc.ReqIDs.MH, Scout: mn.NewScout(mc), Build: machine}
@@ -82,6 +103,7 @@ func mnConfig(c *config.MN) mn.Config {
 		Table: c.Table, RulePriority: c.Priority, DAD: dadMode(c.DAD),
 		InitialBindackFirstReg: c.Timers.FirstBindAck, InitialBindack: c.Timers.BindAck,
 		MaxBindack: c.Timers.MaxBindAck, Grace: c.Timers.Grace,
+		Optimises: len(c.Optimise) > 0, Triggers: triggers(c),
 	}
 }
 
@@ -194,7 +216,7 @@ func ikeConfig(cfg *config.Config, keys *pki.Keyring) ike.Config {
 		out.Conns = append(out.Conns, ike.Conn{
 			Name: p.Name, LocalID: p.LocalID, RemoteID: ike.IDMatch{Exact: p.RemoteID, Any: p.Any},
 			LocalAuth: p.LocalAuth, RemoteAuth: p.RemoteAuth, Authority: keys.Authorities(p.Name),
-			IKE: p.IKEProposals, ESP: p.ESPProposals, DPD: p.DPD, Jitter: c.Jitter,
+			IKE: p.IKEProposals, ESP: p.ESPProposals, AH: p.AHProposals, DPD: p.DPD, Jitter: c.Jitter,
 			// A peer that is silent may have moved or restarted: its tunnel carries on until there is a
 			// new one, or its lifetime is over.
 			KeepChildren: true,

@@ -76,9 +76,11 @@ func (h *handler) Status(ctx context.Context) (control.Status, error) {
 		PID: os.Getpid(), ConfigFile: d.cfg.File, Roles: d.roles(), Host: hostInfo(),
 		DataPlane: control.DataPlane{Name: caps.Name, Why: "the kernel has ESP, Mobile IPv6 headers and MIGRATE",
 			States: states, Policies: policies},
-		Listening: []string{fmt.Sprintf("[::]:%d", d.udp.Port())},
 		IKETotal:  len(v.sas), HalfOpen: v.ike.HalfOpen,
 		Counters: counters(d, v), Warnings: d.cfg.Warnings,
+	}
+	if d.udp != nil {
+		s.Listening = []string{fmt.Sprintf("[::]:%d", d.udp.Port())}
 	}
 	for _, m := range caps.Missing {
 		s.DataPlane.Missing = append(s.DataPlane.Missing, m.Feature)

@@ -71,7 +71,7 @@ var rooms = map[string]room{
 	"internal/control": {modules: []string{sys}, why: "the API is what others see: it must not drag the daemon's inside along"},
 	"internal/doctor":  {imports: []string{"internal/control", "xfrm", "xfrm/kernel"}, modules: []string{sys}, why: "it tries what a host can do, and is asked without a daemon"},
 
-	"internal/daemon": {imports: []string{"mn", "mn/optimise", "ha", "cn", "ike", "ike/message", "ike/transform", "ike/pki", "mobility", "mobility/protect", "xfrm",
+	"internal/daemon": {imports: []string{"mn", "mn/optimise", "mobility/rr", "ha", "cn", "ike", "ike/message", "ike/transform", "ike/pki", "mobility", "mobility/protect", "xfrm",
 		"xfrm/kernel", "xfrm/userspace", "internal/config", "internal/control", "internal/couple", "internal/doctor", "internal/host",
 		"internal/host/linux", "internal/ledger", "internal/loop", "internal/telemetry"},
 		modules: []string{sys, "golang.org/x/sync/errgroup"}, why: "the daemon owns and connects; decisions and protocol belong above, packets and captures elsewhere"},

@@ -44,6 +44,7 @@ const (
 	KindNode     Kind = 7 // state of a mobile node for a home address
 	KindEndpoint Kind = 8 // IKE endpoint of a peer
 	KindOther    Kind = 9
+	KindRoute    Kind = 10 // state of a mobile node for a correspondent
 )
 
 // Change is one record: Value under Kind and Key, or its removal.

@@ -1,0 +1,96 @@
+package daemon
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+
+	"github.com/mip6/mip6/cn"
+	"github.com/mip6/mip6/internal/config"
+	"github.com/mip6/mip6/internal/couple"
+	"github.com/mip6/mip6/mn/optimise"
+	"github.com/mip6/mip6/mobility/protect"
+	"github.com/mip6/mip6/mobility/rr"
+	"github.com/mip6/mip6/xfrm"
+)
+
+// optimiseConfig is the configuration of a mobile node's route optimization, the home
+// address apart.
+func optimiseConfig(c *config.MN) optimise.Config {
+	out := optimise.Config{HomeAgent: c.HomeAgent, Max: c.Correspondents.Max, Lifetime: c.Correspondents.Lifetime,
+		Idle: c.Correspondents.Idle, Remember: c.Correspondents.Remember}
+	for i, o := range c.Optimise {
+		r := optimise.Rule{To: o.To, Proto: o.Protocol, Port: o.Port, Never: o.Way == config.Tunnel, Packets: o.Packets,
+			Key: kbm(o.KBM), Protect: protection(o.Protect), Conn: o.Peer}
+		switch o.Auth {
+		case config.StaticKey:
+			r.Auth = optimise.StaticKey
+		case config.IPsec:
+			r.Auth = optimise.IPsec
+		}
+		if r.Protect != 0 {
+			r.ReqID = protect.PathReqID(protect.Node, uint32(i))
+		}
+		out.Rules = append(out.Rules, r)
+	}
+	return out
+}
+
+// triggers are the packets of which the databases shall tell.
+func triggers(c *config.MN) []protect.Trigger {
+	var out []protect.Trigger
+	for _, o := range c.Optimise {
+		out = append(out, protect.Trigger{To: o.To, Proto: o.Protocol, Port: o.Port, Never: o.Way == config.Tunnel})
+	}
+	return out
+}
+
+func kbm(s config.Secret) (k rr.Kbm) {
+	copy(k[:], s)
+	return k
+}
+
+func protection(p config.Protect) xfrm.Proto {
+	switch p {
+	case config.ProtectESP:
+		return xfrm.ESP
+	case config.ProtectAH:
+		return xfrm.AH
+	}
+	return 0
+}
+
+// cnMachine makes the correspondent's machine.
+func cnMachine(c *config.CN) (*couple.CN, error) {
+	cc := cn.Config{Locals: c.Addresses, MaxBindings: c.MaxBindings, MaxLifetime: c.MaxLifetime,
+		TestRate: c.TestRate, TestRatePerSource: c.TestRatePerSource, ErrorRate: c.ErrorRate,
+		FirstReqID: protect.PathReqID(protect.Correspondent, 0)}
+	cc.Default = cnPolicy(c.Default)
+	for _, r := range c.Rules {
+		cc.Rules = append(cc.Rules, cn.Rule{Home: r.Home, Policy: cnPolicy(r.Policy)})
+	}
+	serves := make(map[string]bool)
+	for _, n := range c.Nodes {
+		p := cn.Peer{Home: n.HomeAddress, Auth: cn.StaticKey, Key: kbm(n.KBM)}
+		if n.Auth == config.IPsec {
+			p.Auth, p.Identity, p.Proto = cn.IPsec, n.Identity.Fold().String(), protection(n.Protocol)
+			serves[p.Identity] = true
+		}
+		cc.Peers = append(cc.Peers, p)
+	}
+	var seed [8]byte
+	if _, err := rand.Read(seed[:]); err != nil {
+		return nil, err
+	}
+	m, err := cn.New(cc, rand.Reader, binary.BigEndian.Uint64(seed[:]))
+	if err != nil {
+		return nil, err
+	}
+	return &couple.CN{Machine: m, Conns: c.Peers, Serves: func(id string) bool { return serves[id] }}, nil
+}
+
+func cnPolicy(p config.Policy) cn.Policy {
+	if p == config.Deny {
+		return cn.Deny
+	}
+	return cn.Allow
+}
