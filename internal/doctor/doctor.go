@@ -22,6 +22,9 @@ import (
 type Options struct {
 	// Ports are UDP ports that must be free; nil where the daemon holds them itself.
 	Ports []uint16
+	// Correspondent: this host has no other role and no IKE, so that it needs the headers
+	// of Mobile IPv6 and nothing more.
+	Correspondent bool
 }
 
 // Ports are those that mip6d listens on unless configured otherwise: IKE's (RFC 7296
@@ -32,17 +35,18 @@ var Ports = []uint16{500}
 const protoMH = 135
 
 // features are the capabilities of a kernel in the order in which they are told.
-// ESP, the headers of Mobile IPv6 and migration are what the main job is made of.
+// ESP, the headers of Mobile IPv6 and migration are what the main job is made of; route
+// optimization needs the headers alone, and AH where a profile asks for it.
 var features = []struct {
 	name, what string
 	needed     bool
 	has        func(xfrm.Caps) bool
 }{
 	{"ESP6", "IPsec ESP over IPv6 with AES-GCM", true, func(c xfrm.Caps) bool { return c.ESP6 }},
-	{"MIP6", "home address option and type 2 routing header", true, func(c xfrm.Caps) bool { return c.MIP6 }},
+	{"MIP6", "home address option and type 2 routing header, by which optimised routes go too", true, func(c xfrm.Caps) bool { return c.MIP6 }},
 	{"Migrate", "moving policies and SAs to a new address (MIGRATE)", true, func(c xfrm.Caps) bool { return c.Migrate }},
 	{"SubPolicy", "policies of type SUB", false, func(c xfrm.Caps) bool { return c.SubPolicy }},
-	{"AH6", "IPsec AH over IPv6", false, func(c xfrm.Caps) bool { return c.AH6 }},
+	{"AH6", "IPsec AH over IPv6, for protect = \"ah\" between node and correspondent", false, func(c xfrm.Caps) bool { return c.AH6 }},
 }
 
 // Check tries everything. It changes nothing that lasts.
@@ -55,8 +59,17 @@ func Check(ctx context.Context, o Options) []control.Finding {
 		}
 		out = append(out, port(p))
 	}
-	return append(out, optimisticDAD())
+	out = append(out, optimisticDAD(), nftables())
+	if o.Correspondent {
+		for i := range out {
+			out[i].Needed = out[i].Needed && !secures[out[i].Feature]
+		}
+	}
+	return out
 }
+
+// secures are the features that serve IPsec, which a correspondent may do without.
+var secures = map[string]bool{"ESP6": true, "Migrate": true}
 
 // Healthy says whether everything that is needed is there.
 func Healthy(findings []control.Finding) bool {

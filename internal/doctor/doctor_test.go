@@ -2,11 +2,14 @@ package doctor
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"net"
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/mip6/mip6/internal/control"
 	"github.com/mip6/mip6/xfrm"
@@ -71,8 +74,51 @@ func TestCheck(t *testing.T) {
 			t.Errorf("%+v", f)
 		}
 	}
-	if len(seen) < 5 {
+	if len(seen) < 5 || !seen["nf_tables"] {
 		t.Errorf("only %v", seen)
+	}
+}
+
+// TestCorrespondent: one without IKE is not unfit for want of ESP.
+func TestCorrespondent(t *testing.T) {
+	needed := func(o Options) (out []string) {
+		for _, f := range Check(context.Background(), o) {
+			if f.Needed {
+				out = append(out, f.Feature)
+			}
+		}
+		return out
+	}
+	all, few := needed(Options{}), needed(Options{Correspondent: true})
+	if !slices.Contains(all, "ESP6") {
+		t.Skip("no XFRM here: ", all)
+	}
+	all = slices.DeleteFunc(all, func(s string) bool { return s == "ESP6" || s == "Migrate" })
+	if !slices.Equal(all, few) || !slices.Contains(few, "MIP6") {
+		t.Errorf("%v, want %v", few, all)
+	}
+}
+
+func TestNetlinkError(t *testing.T) {
+	message := func(typ uint16, code int32) []byte {
+		b := make([]byte, 20)
+		binary.NativeEndian.PutUint16(b[4:], typ)
+		binary.NativeEndian.PutUint32(b[16:], uint32(code))
+		return b
+	}
+	for _, c := range []struct {
+		b    []byte
+		want error
+	}{
+		{message(unix.NLMSG_ERROR, -int32(unix.EINVAL)), unix.EINVAL},
+		{message(unix.NLMSG_ERROR, 0), nil},
+		{message(unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_NEWGEN, -1), nil},
+		{message(unix.NLMSG_ERROR, 0)[:17], unix.EPROTO},
+		{nil, unix.EPROTO},
+	} {
+		if err := netlinkError(c.b); err != c.want {
+			t.Errorf("%x: %v, want %v", c.b, err, c.want)
+		}
 	}
 }
 
