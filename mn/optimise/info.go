@@ -44,7 +44,7 @@ func (m *Machine) info(p *peer) Info {
 	if t, ok := p.care(m.s.At.CareOf); ok && t.fresh(m.s.Now) {
 		i.CareToken, i.CareNonce = t.Until, t.Nonce
 	}
-	i.Failures = max(p.HomeTry.Late, p.CareTry.Late, p.UpdateTry.Late, p.KeyTry.Late) + p.Refusals
+	i.Failures = max(p.HomeTry.Late, p.CareTry.Late, p.UpdateTry.Late, p.KeyTry.Late) + p.Refusals + p.Silences
 	if i.RetryAt.IsZero() && p.HoldAt.After(m.s.Now) {
 		i.RetryAt = p.HoldAt
 	}
@@ -55,7 +55,7 @@ func (m *Machine) info(p *peer) Info {
 func (m *Machine) stateOf(now time.Time, p *peer) State {
 	g := m.goal(now, p)
 	switch {
-	case g == unbind || g == drop && p.CareOf.IsValid():
+	case g == unbind || g == drop && !p.Unused && p.CareOf.IsValid():
 		return Unbinding
 	case p.Counting:
 		return Counting
@@ -63,11 +63,11 @@ func (m *Machine) stateOf(now time.Time, p *peer) State {
 		return Refused
 	case p.Route.Direct && !p.DirectAt.IsZero():
 		return Optimised
-	case len(p.Sent) > 0 || p.Acked && g == bind:
+	case len(p.Sent) > 0 || g == bind && m.acked(now, p):
 		return Binding
 	case g == bind && (m.expecting(p) || !p.CareOf.IsValid()):
 		return Testing
-	case p.CareOf.IsValid():
+	case p.CareOf.IsValid() || g == drop:
 		return Tunnelled
 	}
 	return Testing
@@ -91,12 +91,16 @@ func (m *Machine) why(p *peer) string {
 		return "no care-of address"
 	case m.s.At.Place == AtHome:
 		return "at home"
+	case !p.mayBeBound(now) && !m.s.At.Bound && !m.s.HomeUntil.After(now):
+		return "waits for the home registration"
 	case p.HoldAt.After(now):
 		return "the correspondent had no binding (Binding Error)"
 	case p.NoDirect.After(now):
 		return "the host refused the direct path"
 	case p.Rule.Protect != 0 && p.Keys != keysUp:
 		return "waits for SAs"
+	case m.acked(now, p):
+		return "the path is about to be put"
 	case len(p.Sent) > 0:
 		return "waits for the acknowledgement"
 	case p.Rule.Auth != ReturnRoutability:

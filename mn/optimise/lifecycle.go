@@ -22,7 +22,7 @@ func (m *Machine) restore(now time.Time, e Restored, out []Action) []Action {
 			out = append(out, Forget{Remote: r.Remote})
 			continue
 		}
-		p.Seq, p.CareOf, p.MayUntil, p.Saved = r.Seq, r.CareOf, r.Expires, true
+		p.Seq, p.CareOf, p.Told, p.MayUntil, p.Saved = r.Seq, r.CareOf, r.CareOf, r.Expires, true
 		p.LastMet = now
 		m.adopt(p)
 	}

@@ -24,6 +24,7 @@ const (
 
 	renewBefore = 30 * time.Second // a token's or a binding's end
 	pollCount   = time.Second      // while counting
+	pollUnused  = 5 * time.Second  // while something should be renewed, and nothing uses it
 	homeGrace   = time.Second      // what is on its way when a binding is gone
 	stopWait    = time.Second
 	routeRetry  = 10 * time.Second
@@ -31,6 +32,8 @@ const (
 	errorPause  = 10 * time.Second       // another one within it has the next try wait
 	refreshGap  = 10 * time.Second       // Binding Refresh Requests heeded
 	retryAfter  = time.Minute            // the first pause after silence; it doubles
+
+	tokenMargin = time.Second
 
 	keepCookies = 4
 	keepCare    = 4
@@ -64,6 +67,7 @@ type peer struct {
 	Sent      []update // unanswered, oldest first
 	UpdateTry attempt
 	CareOf    netip.Addr // that the correspondent has acknowledged
+	Told      netip.Addr // that it was told last
 	Acked     bool       // and nothing since makes that doubtful
 	Until     time.Time  // the end of the acknowledged binding
 	MayUntil  time.Time  // the correspondent may have a binding of ours until then
@@ -130,7 +134,8 @@ type token struct {
 	Until time.Time
 }
 
-func (t token) fresh(now time.Time) bool { return t.Until.After(now) }
+// fresh tells whether a token may be used yet, and by a message that may take its time.
+func (t token) fresh(now time.Time) bool { return t.Until.Add(-tokenMargin).After(now) }
 
 type careToken struct {
 	CareOf netip.Addr

@@ -31,6 +31,8 @@ func (m *Machine) goal(now time.Time, p *peer) goal {
 		return drop
 	case !p.RetryAt.IsZero() || p.Counting || s.At.Place == Nowhere || p.HoldAt.After(now):
 		return hold
+	case !p.mayBeBound(now) && !s.At.Bound && !s.HomeUntil.After(now):
+		return hold // the home address has to be known to be valid first (§11.7.2)
 	}
 	return bind
 }
@@ -124,7 +126,7 @@ func (m *Machine) remove(now time.Time, p *peer, out []Action) []Action {
 // save keeps what a start after a crash needs; it comes before the message that makes it so.
 func (m *Machine) save(p *peer, out []Action) []Action {
 	p.Saved = true
-	r := Record{Home: m.cfg.Home, Remote: p.Remote, CareOf: p.CareOf, Seq: p.Seq, Expires: p.MayUntil}
+	r := Record{Home: m.cfg.Home, Remote: p.Remote, CareOf: p.Told, Seq: p.Seq, Expires: p.MayUntil}
 	if p.Rule.Protect != 0 {
 		r.Protect, r.ReqID = p.Rule.Protect, p.Rule.ReqID
 	}

@@ -37,13 +37,14 @@ func (m *Machine) expecting(p *peer) bool {
 // unknownBinding falls back to the tunnel at once and tests anew: the correspondent may have been started
 // again, so its nonces may be others. If that comes often, the next try waits.
 func (m *Machine) unknownBinding(now time.Time, p *peer, out []Action) []Action {
-	if !p.mayBeBound(now) || !p.DirectAt.IsZero() && now.Sub(p.DirectAt) < errorGrace {
+	if !p.Acked || !p.DirectAt.IsZero() && now.Sub(p.DirectAt) < errorGrace {
 		return out
 	}
 	if p.Route.Direct {
 		m.s.Count.Fallbacks++
 	}
-	p.Acked, p.Refresh, p.Renew, p.MayUntil = false, false, false, time.Time{}
+	// If it is not true, packets still come directly: they are accepted as long as they may.
+	p.Acked, p.Refresh, p.Renew = false, false, false
 	p.Home, p.Care = token{}, nil
 	p.Sent, p.HomeSent, p.CareSent = nil, nil, nil
 	p.HomeTry.again()
@@ -56,10 +57,7 @@ func (m *Machine) unknownBinding(now time.Time, p *peer, out []Action) []Action 
 		p.HoldAt = now.Add(p.HoldFor)
 	}
 	p.ErrorAt = now
-	if !p.LastUsed.After(p.Since) {
-		p.LastUsed = latest(p.LastUsed, p.DirectAt)
-	}
-	out = m.forget(p, out)
+	p.LastUsed = now // by the packets that it is about
 	return note(slog.LevelInfo, "the correspondent has lost our binding", p.Remote, out, slog.Duration("pause", p.HoldFor))
 }
 

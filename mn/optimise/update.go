@@ -47,6 +47,7 @@ func (m *Machine) sendUpdate(now time.Time, p *peer, g goal, out []Action) []Act
 	}
 	p.Sent = append(p.Sent, u)
 	if g == bind {
+		p.Told = u.CareOf
 		p.MayUntil = latest(p.MayUntil, now.Add(u.Lifetime.Duration()))
 		if u.CareOf != p.CareOf { // from now on it may know either
 			p.Acked = false

@@ -134,7 +134,7 @@ func (m *Machine) nextAsk(now time.Time, p *peer) time.Time {
 		sooner(p.Home.Until.Add(-renewBefore))
 	}
 	if due(p.RefreshAt, now) {
-		sooner(now.Add(p.Until.Sub(now) / 4))
+		sooner(now.Add(pollUnused))
 	}
 	return latest(t, now.Add(pollCount))
 }
