@@ -12,6 +12,9 @@ import (
 // check looks at what single keys do not show.
 func (ld *loader) check(c *Config) {
 	if c.MN == nil && c.HA == nil && c.CN == nil {
+		if ld.bad("mn") || ld.bad("ha") || ld.bad("cn") {
+			return // no table, but a try
+		}
 		ld.fail("", "expected a role: a table [mn] for a mobile node, [ha] for a home agent or [cn] for a correspondent node")
 		return
 	}

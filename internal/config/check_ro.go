@@ -66,7 +66,7 @@ func (ld *loader) checkOptimise(c *Config) {
 		if o.To.Bits() == 128 && (o.To.Addr() == m.HomeAgent || o.To.Addr() == m.HomeAddress.Addr()) {
 			ld.fail(at+".to", "expected a correspondent; %v is the home agent's or the node's own", o.To.Addr())
 		}
-		if o.Peer == "" || ld.bad("peer") {
+		if o.Peer == "" || len(c.Peers) == 0 && ld.bad("peer") {
 			continue
 		}
 		p, ok := c.Peer(o.Peer)

@@ -216,6 +216,8 @@ func TestMessagesHideKeys(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(goodMN))
 	f.Add([]byte(goodHA))
+	f.Add([]byte(goodCN))
+	f.Add([]byte(goodRO))
 	f.Add([]byte("[a]\nb = [\n\"\"\"\nx\"\"\"\", 'y' ]\nc.\"d.e\" = { f = 1 }\n[[a.g]]\n[a.g.h]\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if strings.Contains(string(data), "/") && strings.Contains(string(data), "file") {

@@ -77,7 +77,7 @@ func (ld *loader) optimiseRule(t *table) Optimise {
 		t.only(`way = "direct"`, "packets", "auth", "kbm", "kbm_file", "protect", "peer")
 		return o
 	}
-	oneAddress := o.To.Bits() == 128
+	oneAddress := o.To.Bits() == 128 || t.ld.bad(join(t.path, "to"))
 	switch {
 	case o.Protect == ProtectNone && o.Auth == IPsec:
 		t.fail("auth", `"ipsec" wants SAs with the correspondent: protect = "esp" or "ah"`)
