@@ -39,7 +39,7 @@ func TestCN(t *testing.T) {
 	}
 	mip6d := program(t)
 	slots := make(chan struct{}, atOnce)
-	for _, c := range byWait(cnCases) {
+	for _, c := range byWait(all(cnCases, cnRules)) {
 		t.Run(c.ID, func(t *testing.T) {
 			t.Parallel()
 			if end, ok := t.Deadline(); ok && time.Until(end) < c.Wait+time.Minute {

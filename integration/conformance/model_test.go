@@ -51,9 +51,9 @@ func newModel(t *testing.T, prefixes ...netip.Prefix) *model {
 	return w
 }
 
-// TestCNModel runs the correspondent's cases against its machine.
+// TestCNModel runs the correspondent's cases, and our own, against its machine.
 func TestCNModel(t *testing.T) {
-	for _, c := range cnCases {
+	for _, c := range all(cnCases, cnRules) {
 		t.Run(c.ID, func(t *testing.T) { c.Run(t, NewTester(t, newModel(t, link0, link0b))) })
 	}
 }
@@ -145,17 +145,15 @@ func (w *model) sendMH(mh host.MH) {
 
 // routed sends a packet to a care-of address with a type 2 routing header.
 func (w *model) routed(src, careOf, home netip.Addr, proto byte, payload []byte) {
-	h := home.As16()
-	b := append([]byte{proto, 2, 2, 1, 0, 0, 0, 0}, h[:]...)
-	w.sent = append(w.sent, Packet{Src: src, Dst: careOf, Proto: protoRouting, Payload: append(b, payload...), Sum: -1}.Bytes())
+	w.sent = append(w.sent, Packet{Src: src, Dst: careOf, Route: home, Proto: proto, Payload: payload, Sum: -1}.Bytes())
 }
 
 // Send is of Wire: what the kernel does with a packet.
 func (w *model) Send(b []byte) error {
 	w.now = w.now.Add(time.Millisecond)
 	var p mobility.Packet
-	if p.Walk(b) != nil || p.Src.IsMulticast() {
-		return nil
+	if p.Walk(b) != nil || p.Src.IsMulticast() || p.RoutingAddr.IsValid() {
+		return nil // a routing header is for a mobile node (RFC 6275 §8.2)
 	}
 	switch p.Proto {
 	case protoMH:

@@ -18,29 +18,38 @@ const (
 type Packet struct {
 	Src, Dst netip.Addr
 	Home     netip.Addr // home address option; not valid: none
+	Route    netip.Addr // address in a type 2 routing header; not valid: none
 	HopLimit byte       // 0: 64
 	Proto    byte
 	Payload  []byte
 	// Sum is where the payload's checksum stands; it is filled in over the home address
-	// where there is one. Negative: it is left as it is.
+	// and the address of the routing header where there are such. Negative: it is left as it is.
 	Sum int
 }
 
 // Bytes are the packet's octets.
 func (p Packet) Bytes() []byte {
 	payload := append([]byte(nil), p.Payload...)
-	src := p.Src
+	src, dst := p.Src, p.Dst
 	if p.Home.IsValid() {
 		src = p.Home
 	}
+	if p.Route.IsValid() {
+		dst = p.Route
+	}
 	if p.Sum >= 0 {
-		putSum(src, p.Dst, p.Proto, payload, p.Sum)
+		putSum(src, dst, p.Proto, payload, p.Sum)
 	}
 	next := p.Proto
+	if p.Route.IsValid() { // RFC 6275 §6.4.1
+		a := p.Route.As16()
+		h := append([]byte{next, 2, 2, 1, 0, 0, 0, 0}, a[:]...)
+		next, payload = protoRouting, append(h, payload...)
+	}
 	if p.Home.IsValid() {
 		// RFC 6275 §6.3: PadN of 4 octets, so that the option stands at 8n+6.
 		a := p.Home.As16()
-		h := append([]byte{p.Proto, 2, 1, 2, 0, 0, 0xc9, 16}, a[:]...)
+		h := append([]byte{next, 2, 1, 2, 0, 0, 0xc9, 16}, a[:]...)
 		next, payload = protoDestOpts, append(h, payload...)
 	}
 	if p.HopLimit == 0 {
