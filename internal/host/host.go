@@ -225,7 +225,8 @@ type AdvertiseNeighbour struct {
 type SendMH struct{ MH MH }
 
 // PutCounter begins to count the packets that this host sends from Src to Dst, as the
-// upper layers see the two; neither those with a Mobility Header nor what IPsec makes of them.
+// upper layers see the two; a large one that is cut later is one. Mobility Headers do not count, nor
+// does what has extension headers for the way from the beginning.
 // One that is there counts on. DelCounter ends it. The host forgets all counters at
 // its end. The error wraps ErrNoCounter where the host cannot count.
 type PutCounter struct{ Src, Dst netip.Addr }

@@ -11,6 +11,9 @@
 // net/ipv6/conf/IF/forwarding and net/ipv6/conf/IF/proxy_ndp at 1, and up to
 // 0.8 s late unless net/ipv6/neigh/IF/proxy_delay is 0; setting them is the
 // role's duty, by host.SetSysctl.
+//
+// Packets are counted by nf_tables (host.PutCounter), in a table ip6 mip6-count that belongs to
+// the Host's socket and goes with it. That takes CONFIG_NF_TABLES_IPV6 and nft_objref.
 package linux
 
 import (

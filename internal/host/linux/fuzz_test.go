@@ -24,6 +24,7 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("route %+v", r)
 		}
 		parseRule(b)
+		parseCounter(b)
 		eachMessage(b, func(uint16, []byte) {})
 		eachControl(b, func(int, []byte) {})
 		m := icmpPacket{src: addrB, hopLimit: 255, data: b}

@@ -49,6 +49,7 @@ type Host struct {
 	mh     *socket
 	// explicit sends Mobility Headers whose other headers are told.
 	explicit *socket
+	counters counters
 	sysctls  sysctls
 	prober   prober
 	stats    Stats
@@ -107,8 +108,11 @@ func (h *Host) openSockets() (err error) {
 	if h.reqs, err = openRTNL(); err != nil {
 		return err
 	}
-	h.dumps, err = openRTNL()
-	return err
+	if h.dumps, err = openRTNL(); err != nil {
+		return err
+	}
+	h.counters.open()
+	return nil
 }
 
 // openEvents subscribes to links and IPv6 addresses.
@@ -162,6 +166,7 @@ func (h *Host) release() {
 			r.close()
 		}
 	}
+	h.counters.close()
 	if h.ns != nil {
 		h.ns.Close()
 	}
@@ -223,9 +228,9 @@ func (h *Host) apply(op host.Op) error {
 	case host.SendMH:
 		return h.sendMH(o.MH)
 	case host.PutCounter:
-		return h.putCounter(o.Src, o.Dst)
+		return h.putCounter(o)
 	case host.DelCounter:
-		return h.delCounter(o.Src, o.Dst)
+		return h.delCounter(o)
 	}
 	return fmt.Errorf("linux: unknown operation %T", op)
 }

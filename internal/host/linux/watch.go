@@ -97,12 +97,17 @@ func (w *watcher) run() error {
 
 // eachMessage calls each for every netlink message of b.
 func eachMessage(b []byte, each func(typ uint16, body []byte)) {
+	eachMessageSeq(b, func(typ uint16, _ uint32, body []byte) { each(typ, body) })
+}
+
+// eachMessageSeq is eachMessage with the sequence numbers.
+func eachMessageSeq(b []byte, each func(typ uint16, seq uint32, body []byte)) {
 	for len(b) >= unix.SizeofNlMsghdr {
 		n := int(attr32(b))
 		if n < unix.SizeofNlMsghdr || n > len(b) {
 			return
 		}
-		each(binary.NativeEndian.Uint16(b[4:]), b[unix.SizeofNlMsghdr:n])
+		each(binary.NativeEndian.Uint16(b[4:]), binary.NativeEndian.Uint32(b[8:]), b[unix.SizeofNlMsghdr:n])
 		b = b[min(len(b), (n+unix.NLMSG_ALIGNTO-1)&^(unix.NLMSG_ALIGNTO-1)):]
 	}
 }
