@@ -11,8 +11,8 @@ import (
 // that fits a packet counts.
 type Trigger struct {
 	To    netip.Prefix // the zero value: anywhere
-	Proto uint8  // 0: any
-	Port  uint16 // the correspondent's; 0: any
+	Proto uint8        // 0: any
+	Port  uint16       // the correspondent's; 0: any
 	// Never: they go by the tunnel, whatever the correspondent's path.
 	Never bool
 }
@@ -42,12 +42,8 @@ func (p Plan) triggers(b Binding, tunnel xfrm.Policy) []xfrm.Policy {
 		if p.shadowed(i) {
 			continue
 		}
-		for _, to := range t.prefixes() {
-			pol := xfrm.Policy{Dir: xfrm.Out, Priority: PriorityTrigger + uint32(i),
-				Sel: xfrm.Selector{Src: host(b.Home), Dst: to, Proto: t.Proto}, Templates: asking}
-			if t.Port != 0 {
-				pol.Sel.DstPort, pol.Sel.DstPortMask = t.Port, 0xffff
-			}
+		for _, sel := range t.selectors(host(b.Home)) {
+			pol := xfrm.Policy{Dir: xfrm.Out, Priority: PriorityTrigger + uint32(i), Sel: sel, Templates: asking}
 			if t.Never {
 				pol.Templates = []xfrm.Template{plain}
 				if t.Proto != 0 { // what else goes to this correspondent may be direct
@@ -69,14 +65,26 @@ func (t Trigger) to() netip.Prefix {
 	return t.To.Masked()
 }
 
-// prefixes are where the trigger's policies are for. One for everything would have the key of the
-// tunnel's own: it is made of two halves.
-func (t Trigger) prefixes() []netip.Prefix {
-	if to := t.to(); to.Bits() != 0 || t.Proto != 0 || t.Never {
-		return []netip.Prefix{to}
+// selectors are what the trigger's policies are for. One for everything would have the key of the
+// tunnel's own, and one for all packets to one correspondent that of its path: they are made of two
+// halves, of the addresses or of the source ports (0 where there are none).
+func (t Trigger) selectors(home netip.Prefix) []xfrm.Selector {
+	s := xfrm.Selector{Src: home, Dst: t.to(), Proto: t.Proto}
+	if t.Port != 0 {
+		s.DstPort, s.DstPortMask = t.Port, 0xffff
+		return []xfrm.Selector{s}
 	}
-	upper := netip.AddrFrom16([16]byte{0x80})
-	return []netip.Prefix{netip.PrefixFrom(any6, 1), netip.PrefixFrom(upper, 1)}
+	other := s
+	switch {
+	case s.Dst.IsSingleIP() && (t.Proto == 0 || t.Proto == protoMH):
+		s.SrcPortMask, other.SrcPort, other.SrcPortMask = 1, 1, 1
+	case s.Dst.Bits() == 0 && t.Proto == 0 && !t.Never:
+		upper := netip.AddrFrom16([16]byte{0x80})
+		s.Dst, other.Dst = netip.PrefixFrom(any6, 1), netip.PrefixFrom(upper, 1)
+	default:
+		return []xfrm.Selector{s}
+	}
+	return []xfrm.Selector{s, other}
 }
 
 // shadowed tells whether an earlier trigger fits all that the i-th fits.
