@@ -57,8 +57,8 @@ func TestNoMIPv6(t *testing.T) {
 	}
 	coa := soliciteAddr(ctx, t, l, Foreign1)
 	begin := time.Now()
-	// A care-of test init: MH type 3.
-	coti := []byte{59, 1, 3, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8}
+	// A care-of test init: MH type 2.
+	coti := []byte{59, 1, 2, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8}
 	binary.BigEndian.PutUint16(coti[4:], sumOf(coa, p.CN, 135, coti))
 	sendRaw(t, l.Host(MN), packet(coa, p.CN, 135, coti...))
 	got := problem(t, l, coa, 1, begin)

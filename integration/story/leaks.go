@@ -43,7 +43,7 @@ func (s *story) leaks() {
 	}
 	detail := fmt.Sprintf("%d ESP packets in %d captures; after home, away begins with the first binding update", esp, len(between))
 	if len(found) > 0 {
-		detail = fmt.Sprintf("%d packets:\n%s", len(found), strings.Join(found[:min(20, len(found))], "\n"))
+		detail = fmt.Sprintf("%d packets:\n%s", len(found), firstLines(found))
 	}
 	s.check("while away: no Mobility Header and no packet of the home address outside ESP", len(found) == 0 && esp > 0, "%s", detail)
 	// Beyond, where the correspondent's packets are in the clear: no signalling.
@@ -66,7 +66,7 @@ func (s *story) leaks() {
 		}
 	}
 	s.check("while away: no signalling outside ESP at the agent", len(found) == 0 && esp > 0,
-		"%d packets beside %d of ESP\n%s", len(found), esp, strings.Join(found[:min(20, len(found))], "\n"))
+		"%d packets beside %d of ESP\n%s", len(found), esp, firstLines(found))
 }
 
 func every(lab.Seen) bool { return true }
@@ -98,7 +98,7 @@ func (s *story) keyFiles() error {
 	}
 	for suffix, table := range map[string]string{"ike": "ikev2_decryption_table", "esp": "esp_sa"} {
 		lines := map[string]bool{}
-		for _, host := range []string{lab.MN, lab.HA} {
+		for _, host := range []string{lab.MN, lab.HA, lab.CN, lab.MN2} {
 			b, err := os.ReadFile(filepath.Join(s.run, host+"-"+suffix+".keys"))
 			if err != nil && !os.IsNotExist(err) {
 				return err

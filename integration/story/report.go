@@ -67,13 +67,16 @@ type Split struct {
 
 // Record is what Run hands to Finish, beside the files.
 type Record struct {
-	Report  Report
-	HoA     string
-	HA      string
-	Away    []Window // the node was away: nothing of it may be seen outside ESP
-	Attacks []Window // packets that the story itself forged were on the wire
-	Splits  []Split
-	DAD     string
+	Report Report
+	HoA    string
+	HA     string
+	Away   []Window // the node was away: nothing of it may be seen outside ESP
+	// Optimised: route optimization was played, and packets may go in the clear
+	// between home address and correspondent.
+	Optimised []Window
+	Attacks   []Window // packets that the story itself forged were on the wire
+	Splits    []Split
+	DAD       string
 }
 
 const (
@@ -136,6 +139,9 @@ func ms(v float64) string {
 	}
 	return fmt.Sprintf("%.1f", v)
 }
+
+// firstLines are up to twenty lines.
+func firstLines(lines []string) string { return strings.Join(lines[:min(20, len(lines))], "\n") }
 
 func firstLine(s string, width int) string {
 	line, rest, more := strings.Cut(strings.TrimSpace(s), "\n")

@@ -24,6 +24,13 @@ func (s *story) stop(ctx context.Context) error {
 		}
 		s.check("stopped: "+host+" as it was before the story", diff == "", "%s", orSame(diff, "policies, states, thresholds, rules, proxies, tunnels, sysctls"))
 	}
+	if s.cn != nil {
+		diff, err := s.differs(ctx, lab.CN, s.found[lab.CN])
+		if err != nil {
+			return err
+		}
+		s.check("stopped: cn as it was before its daemon", diff == "", "%s", orSame(diff, "addresses, routes, links, policies, states, thresholds, rules, proxies, tunnels, sysctls"))
+	}
 	if s.lab.Link() != lab.Foreign1 {
 		if _, _, err := s.lab.Move(ctx, lab.Foreign1); err != nil {
 			return err

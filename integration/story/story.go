@@ -33,23 +33,30 @@ type Options struct {
 type step struct {
 	name, about string
 	run         func(*story, context.Context) error
+	ro          bool // begins with readyRO, which it calls itself
 }
 
 var steps = []step{
-	{"register", "registration on foreign link 1, ping both ways", (*story).register},
-	{"tcp", "TCP of full-size segments in both directions", (*story).tcp},
-	{"moves", "foreign link 1 → 2 → 1", (*story).moves},
-	{"hand", "a new address by hand, the old one deleted later", (*story).byHand},
-	{"rekey", "child SAs rekeyed while traffic flows", (*story).rekey},
-	{"consume", "another process migrates; IKE follows", (*story).consume},
-	{"attacks", "binding updates without ESP, and replayed", (*story).attacks},
-	{"crash", "either daemon killed and started again", (*story).crash},
-	{"home", "home, and away again", (*story).home},
-	{"strangers", "wrong key, home address of somebody else", (*story).strangers},
-	{"keymobility", "a move with an agent that refuses the K bit: new keys", (*story).keyMobility},
-	{"certificates", "ECDSA certificates in place of the key", (*story).certificates},
-	{"pool", "the home address is given by the agent, from a pool", (*story).pool},
-	{"stop", "orderly end: the hosts as they were found", (*story).stop},
+	{"register", "registration on foreign link 1, ping both ways", (*story).register, false},
+	{"tcp", "TCP of full-size segments in both directions", (*story).tcp, false},
+	{"moves", "foreign link 1 → 2 → 1", (*story).moves, false},
+	{"hand", "a new address by hand, the old one deleted later", (*story).byHand, false},
+	{"rekey", "child SAs rekeyed while traffic flows", (*story).rekey, false},
+	{"consume", "another process migrates; IKE follows", (*story).consume, false},
+	{"attacks", "binding updates without ESP, and replayed", (*story).attacks, false},
+	{"crash", "either daemon killed and started again", (*story).crash, false},
+	{"home", "home, and away again", (*story).home, false},
+	{"strangers", "wrong key, home address of somebody else", (*story).strangers, false},
+	{"keymobility", "a move with an agent that refuses the K bit: new keys", (*story).keyMobility, false},
+	{"certificates", "ECDSA certificates in place of the key", (*story).certificates, false},
+	{"pool", "the home address is given by the agent, from a pool", (*story).pool, false},
+	{"optimise", "the direct way to a correspondent, on and off under load", (*story).optimise, true},
+	{"romove", "moves on the direct way", (*story).roMove, true},
+	{"rofallback", "a correspondent that stops, forgets, or never knew", (*story).roFallback, true},
+	{"roattack", "forged, old, reflected and flooding messages at the correspondent", (*story).roAttack, true},
+	{"romnmn", "two mobile nodes, each the other's correspondent", (*story).roNodes, true},
+	{"roipsec", "ESP and AH between home address and correspondent", (*story).roIPsec, true},
+	{"stop", "orderly end: the hosts as they were found", (*story).stop, false},
 }
 
 // Quick are the steps of the tests that run at every change; Modern those for slow
@@ -85,6 +92,10 @@ type story struct {
 	rec   Record
 
 	mn, ha   *daemon
+	cn, mn2  *daemon // nil until a step of route optimization
+	inRO     time.Time
+	standIn  *lab.StandIn
+	noted    noted
 	mon      map[string]*lab.XfrmMonitor
 	addrs    *addrWatch
 	follow   map[string]*lab.Follower // captures by name
@@ -136,7 +147,10 @@ func (s *story) play(ctx context.Context) {
 			continue
 		}
 		s.say("", "── %s: %s", st.name, st.about)
-		err := s.ready(ctx)
+		var err error
+		if !st.ro {
+			err = errors.Join(s.leaveRO(ctx), s.ready(ctx))
+		}
 		if err == nil {
 			err = st.run(s, ctx)
 		}
@@ -191,6 +205,9 @@ func (s *story) away(now bool) {
 func (s *story) close(ctx context.Context) error {
 	var errs []error
 	s.away(false)
+	if s.lab != nil {
+		errs = append(errs, s.leaveRO(ctx))
+	}
 	for _, d := range []*daemon{s.mn, s.ha} {
 		if d != nil && d.proc != nil && d.proc.Running() {
 			errs = append(errs, d.proc.Stop(8*time.Second))
@@ -200,6 +217,7 @@ func (s *story) close(ctx context.Context) error {
 		err := s.caps.Stop()
 		s.check("captures: no packet was missed", err == nil, "%s", orFine(err, fmt.Sprintf("%d files", len(s.caps.Files()))))
 		s.leaks()
+		s.uncovered()
 	}
 	for _, m := range s.mon {
 		_, err := m.Stop()
@@ -220,7 +238,14 @@ func (s *story) close(ctx context.Context) error {
 
 // postMortem keeps what helps to understand a step that broke off.
 func (s *story) postMortem(ctx context.Context, name string) {
-	for _, host := range []string{lab.MN, lab.HA} {
+	hosts := []string{lab.MN, lab.HA}
+	if s.cn != nil {
+		hosts = append(hosts, lab.CN)
+	}
+	if s.mn2 != nil {
+		hosts = append(hosts, lab.MN2)
+	}
+	for _, host := range hosts {
 		d, err := s.lab.Dump(ctx, host)
 		if err != nil {
 			continue
