@@ -118,7 +118,7 @@ func (m *Machine) keysDown(ev KeysDown) {
 // deny answers what waits for a route by an error.
 func (m *Machine) deny(e *entry, err error) {
 	for _, w := range e.waiting {
-		m.emit(Authorised{ID: w.ID, Local: w.Local, Home: w.Home, Err: fmt.Errorf("%w: %v", ErrDenied, err)})
+		m.emit(Authorised{ID: w.ID, Local: w.Local, Home: w.Home, Err: err})
 	}
 	e.waiting = nil
 }

@@ -1,6 +1,7 @@
 package cn
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/mip6/mip6/mobility"
@@ -29,6 +30,7 @@ func (m *Machine) accept(u update) {
 	e.lifetime = m.cfg.lifetime(u.asked, u.auth)
 	e.expires = m.now.Add(e.lifetime.Duration())
 	e.unreachable = unreachable{}
+	delete(m.ids, e.refresh.ask)
 	e.refresh = refresh{next: e.expires.Add(-refreshLead(e.lifetime.Duration())), used: e.refresh.used}
 	m.learn(e, u)
 	a := &answer{to: u, seq: u.seq, ack: u.flags.Has(mobility.FlagAck), what: what}
@@ -96,7 +98,7 @@ func (m *Machine) routeFailed(e *entry, err error) {
 	if !e.keyed {
 		m.unprotect(e)
 	}
-	m.deny(e, err)
+	m.deny(e, fmt.Errorf("%w: policies of %v: %v", ErrDenied, e.home, err))
 	if e.bound {
 		m.drop(e, "its route cannot be put")
 	} else {
@@ -147,6 +149,7 @@ func (m *Machine) acknowledgeDeletion(u update) {
 func (m *Machine) drop(e *entry, reason string) {
 	if e.bound {
 		gone := m.info(e)
+		delete(m.ids, e.refresh.ask)
 		e.bound, e.answer, e.refresh = false, nil, refresh{}
 		if len(e.waiting) > 0 {
 			m.putRoute(e)

@@ -21,10 +21,12 @@ func (m *Machine) report(r xfrm.Report) {
 		return
 	}
 	if e := m.table.find(local, home); e != nil && e.bound && e.careOf == r.CareOf {
-		if e.route == 0 && m.now.Sub(e.moved) > settle {
-			m.putRoute(e) // the databases have lost it
+		// Where SAs are asked for, the packet may only have come without one. Else the databases have
+		// lost the route; it is made anew with the next update.
+		if e.route != 0 || e.protected || m.now.Sub(e.moved) <= settle {
+			return
 		}
-		return
+		m.drop(e, "the databases have no route")
 	}
 	m.bindingError(mobility.ErrorUnknownBinding, host.MH{Src: local, Dst: r.CareOf}, home)
 }

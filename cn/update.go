@@ -139,9 +139,14 @@ func (m *Machine) byTokens(u *update, mh []byte, opts mobility.Options) bool {
 		m.refuse(*u, status, u.seq)
 		return false
 	}
-	u.key = rr.DeleteKey(m.kcn.HomeToken(u.home, home))
-	if !u.delete {
-		u.key = rr.Key(m.kcn.HomeToken(u.home, home), m.kcn.CareOfToken(u.careOf, careOf))
+	return m.byNonces(u, home, careOf, mh)
+}
+
+// byNonces makes the key again, of both tokens or of the home token alone (RFC 6275 §5.2.5).
+func (m *Machine) byNonces(u *update, home, careOf rr.Nonce, mh []byte) bool {
+	token := m.kcn.HomeToken(u.home, home)
+	if u.key = rr.DeleteKey(token); !u.delete {
+		u.key = rr.Key(token, m.kcn.CareOfToken(u.careOf, careOf))
 	}
 	return m.verify(u, mh)
 }
