@@ -41,7 +41,7 @@ func pathWant(name string, proto uint8, home string, reqid uint32) ChildWant {
 
 // byPath is a policy owner that tells children apart by home address and protocol.
 func byPath(a Authorise) Authorised {
-	r := Authorised{Name: "esp " + a.Remote[0].Start.String(), ReqID: 20 + uint32(a.Remote[0].Start.As16()[15]), Local: a.Local, Remote: a.Remote}
+	r := Authorised{Name: "esp " + a.Remote[0].Start.String(), ReqID: 20 + uint32(a.Remote[0].Start.As16()[14]), Local: a.Local, Remote: a.Remote}
 	switch {
 	case !a.Transport:
 		r.Name = "payload"

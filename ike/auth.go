@@ -146,7 +146,8 @@ func (m *Machine) authFailed(s *sa, reason string, t message.NotifyType) {
 		Notify: t, Reason: reason,
 	})
 	m.abandon(s, s.req.pend)
-	s.first, s.state = nil, stateClosing
+	m.closeHandshake(s)
+	s.state = stateClosing
 	s.req = &request{job: job{kind: jobAuthFailed}, limit: 2}
 	m.send(s, message.Informational, []message.Body{message.Notify{Type: t}.Body()})
 }
@@ -192,7 +193,7 @@ func (m *Machine) authDone(s *sa) {
 	more, req := f.want.Children[1:], f.want.Req
 	m.establish(s, req, reply)
 	if p.Notify(message.InitialContact) != nil {
-		m.forgetPeer(s.key(), s.id)
+		m.forgetPeer(s.key(), s.id, s)
 	}
 	for _, w := range more {
 		s.queue = append(s.queue, job{kind: jobChild, want: w, req: req})
@@ -247,19 +248,34 @@ func (m *Machine) authRequest(s *sa) {
 	m.verifyPeer(s, theirs, p, p.IDi)
 }
 
-// connFor finds the connection for the identities of an IKE_AUTH request.
+// connFor finds the connection for the identities of an IKE_AUTH request: the
+// first that has proposals for the child, or else the first of all, which is
+// then refused its child.
 func (m *Machine) connFor(s *sa, p *message.Payloads) *Conn {
+	var first *Conn
 	for _, c := range m.candidates(s.local.Addr(), s.remote.Addr()) {
 		switch {
 		case !c.RemoteID.accepts(p.IDi.Identity):
 		case p.IDr != nil && p.IDr.Identity.Fold() != c.LocalID.Fold():
 		case (c.RemoteAuth == pki.PSK) != (p.Auth.Method == methodPSK):
 		case !allows(c.IKE, s.suite):
-		default:
+		case c.serves(p.SA):
 			return c
+		case first == nil:
+			first = c
 		}
 	}
-	return nil
+	return first
+}
+
+// serves says whether one of the peer's proposals for the child of IKE_AUTH fits.
+func (c *Conn) serves(ps []message.Proposal) bool {
+	for _, proto := range []uint8{ESP, AH} {
+		if _, err := transform.Choose(transform.WithoutKE(c.offers(proto)), ps, wire(proto), transform.KENone); err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // allows says whether a suite is one that the offers may lead to.
@@ -290,7 +306,7 @@ func (m *Machine) authReply(s *sa, c *child) {
 	if contact {
 		// Only now, when the new pair is in: the traffic has no gap.
 		m.emit(InitialContact{SA: s.id, Conn: s.connName(), Peer: s.peer.ID})
-		m.forgetPeer(s.key(), s.id)
+		m.forgetPeer(s.key(), s.id, s)
 	}
 	if c != nil {
 		m.adopt(s, pend, c)

@@ -98,6 +98,7 @@ func (m *Machine) cancel(e Cancel) {
 			return
 		}
 	}
+	m.cancelWaiting(e.Req)
 }
 
 // finishWith takes the children and the IKE SA down here, and tells the peer by

@@ -39,6 +39,13 @@ func (m *Machine) initiate(e Initiate) {
 	for i := range e.Children {
 		e.Children[i].Proto = or(e.Children[i].Proto, ESP)
 	}
+	peer := e.Peer
+	if peer.IsZero() {
+		peer = c.RemoteID.expected()
+	}
+	if m.waits(e, contact{c.LocalID.Fold(), peer.Fold()}) {
+		return
+	}
 	id, ok := m.newSPI()
 	nonce := make([]byte, nonceLen)
 	if !ok || !m.random(nonce) {
@@ -52,11 +59,9 @@ func (m *Machine) initiate(e Initiate) {
 	}
 	s := m.newSA(id, true, e.Local, e.Remote)
 	s.state, s.spiI, s.ni, s.conn, s.localID = stateInit, uint64(id), nonce, c, c.LocalID
-	s.peer.ID = e.Peer
-	if e.Peer.IsZero() {
-		s.peer.ID = c.RemoteID.expected()
-	}
+	s.peer.ID = peer
 	s.first = &handshake{want: e, ke: ke}
+	m.firstContact(s)
 	m.sendInit(s)
 }
 

@@ -17,6 +17,7 @@ func (m *Machine) closeHandshake(s *sa) {
 	if m.inits[f.initKey] == s.id {
 		delete(m.inits, f.initKey)
 	}
+	m.contacted(s)
 	if f.counted {
 		m.halfOpen--
 		if m.perSource[f.source]--; m.perSource[f.source] <= 0 {
@@ -150,10 +151,12 @@ func (m *Machine) died(s *sa) {
 const orphanGrace = 15 * time.Second
 
 // forgetPeer drops the IKE SAs of a peer that restarted (§2.4). Their children
-// go when they are replaced by name, or after a grace time.
-func (m *Machine) forgetPeer(k peerKey, except SAID) {
+// go when they are replaced by name and number, or after a grace time. With
+// fresh, the IKE SA that says so, only what was begun before it: the peer may
+// have begun another since, whose messages were quicker.
+func (m *Machine) forgetPeer(k peerKey, except SAID, fresh *sa) {
 	for _, id := range slices.Clone(m.peers[k]) {
-		if s := m.sas[id]; s != nil && id != except {
+		if s := m.sas[id]; s != nil && id != except && (fresh == nil || !s.created.After(fresh.created)) {
 			s.lastResp = nil // nobody is there to ask for it again
 			m.end(s, ReasonReplaced, true)
 		}

@@ -18,9 +18,11 @@ type Machine struct {
 	stats Stats
 
 	sas     map[SAID]*sa
-	inits   map[[32]byte]SAID  // half-open IKE SAs by their first message
-	peers   map[peerKey][]SAID // established IKE SAs of a peer, oldest first
-	spis    map[uint32][]SAID  // IKE SAs that have a child with this SPI, either way
+	inits   map[[32]byte]SAID    // half-open IKE SAs by their first message
+	peers   map[peerKey][]SAID   // established IKE SAs of a peer, oldest first
+	spis    map[uint32][]SAID    // IKE SAs that have a child with this SPI, either way
+	contact map[contact]*opening // IKE SAs under way that say INITIAL_CONTACT
+	resume  []Initiate           // that need not wait any more
 	orphans map[peerKey][]*orphan
 	tasks   map[TaskID]task
 	timers  timerHeap
@@ -47,7 +49,7 @@ type peerKey struct {
 func New(cfg Config, rand io.Reader) *Machine {
 	m := &Machine{
 		rand: rand, sas: map[SAID]*sa{}, inits: map[[32]byte]SAID{}, peers: map[peerKey][]SAID{},
-		spis: map[uint32][]SAID{}, orphans: map[peerKey][]*orphan{}, tasks: map[TaskID]task{},
+		spis: map[uint32][]SAID{}, contact: map[contact]*opening{}, orphans: map[peerKey][]*orphan{}, tasks: map[TaskID]task{},
 		perSource: map[[8]byte]int{},
 	}
 	m.configure(cfg)
@@ -118,7 +120,7 @@ func (m *Machine) Step(now time.Time, ev Event, out []Action) []Action {
 	case Expire:
 		m.expire(e)
 	case ForgetPeer:
-		m.forgetPeer(peerKey{e.Conn, e.Peer.Fold()}, e.Except)
+		m.forgetPeer(peerKey{e.Conn, e.Peer.Fold()}, e.Except, nil)
 	case SetConfig:
 		m.configure(e.Config)
 	case Proved, PeerVerified, Authorised, SPIAllocated, Installed:
@@ -143,6 +145,11 @@ func (m *Machine) Tick(now time.Time, out []Action) []Action {
 }
 
 func (m *Machine) done() []Action {
+	for len(m.resume) > 0 {
+		e := m.resume[0]
+		m.resume = m.resume[1:]
+		m.initiate(e)
+	}
 	out := m.out
 	m.out = nil
 	return out

@@ -88,6 +88,7 @@ type handshake struct {
 	kePeer   []byte
 	cookie   []byte
 	restarts int
+	contact  contact            // of an INITIAL_CONTACT; zero: none
 	refusal  message.NotifyType // unprotected, so a hint only
 	hashes   []pki.Hash
 	certReqs [][]byte
