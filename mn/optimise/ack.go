@@ -64,7 +64,8 @@ func (m *Machine) ack(now time.Time, p *peer, mh host.MH, msg *mobility.Message,
 // has none (§9.5.4), and costs no more than another test.
 func (m *Machine) acknowledged(p *peer, mh host.MH, msg *mobility.Message, b mobility.BindingAck) (update, bool) {
 	for _, u := range slices.Backward(p.Sent) {
-		if mh.RouteHeader != u.Abroad {
+		// Under an SA the refusal of somebody without a binding comes by the tunnel.
+		if mh.RouteHeader != u.Abroad && (u.Auth != IPsec || mh.RouteHeader) {
 			continue
 		}
 		if u.Seq != b.Seq && b.Status != mobility.StatusSequence {
