@@ -1,5 +1,5 @@
-// Command mip6d is the Mobile IPv6 daemon: mobile node and home agent, with IKEv2
-// and IPsec of its own. It runs in the foreground and logs to standard error.
+// Command mip6d is the Mobile IPv6 daemon: mobile node, home agent and correspondent
+// node, with IKEv2 and IPsec of its own. It runs in the foreground and logs to standard error.
 package main
 
 import (
@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -22,10 +23,11 @@ const (
 	exitUsage = 2
 )
 
-func main() { os.Exit(run()) }
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
-func run() int {
+func run(args []string, out, errOut io.Writer) int {
 	flags := flag.NewFlagSet("mip6d", flag.ContinueOnError)
+	flags.SetOutput(errOut)
 	file := flags.String("c", "/etc/mip6/mip6.toml", "configuration `FILE`")
 	check := flags.Bool("check", false, "check the configuration, name the line of every mistake, and end")
 	version := flags.Bool("version", false, "print the version and end")
@@ -33,43 +35,43 @@ func run() int {
 		fmt.Fprintf(flags.Output(), "usage: mip6d [-c FILE] [-check]\n\n")
 		flags.PrintDefaults()
 	}
-	if err := flags.Parse(os.Args[1:]); err != nil {
+	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return 0
 		}
 		return exitUsage
 	}
 	if flags.NArg() > 0 {
-		fmt.Fprintf(os.Stderr, "mip6d: unexpected argument %q\n", flags.Arg(0))
+		fmt.Fprintf(errOut, "mip6d: unexpected argument %q\n", flags.Arg(0))
 		return exitUsage
 	}
 	if *version {
-		fmt.Println("mip6d", daemon.Version())
+		fmt.Fprintln(out, "mip6d", daemon.Version())
 		return 0
 	}
 	cfg, err := config.Load(*file)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
+		fmt.Fprintln(errOut, err)
 		return exitUsage
 	}
 	if *check {
 		for _, w := range cfg.Warnings {
-			fmt.Fprintln(os.Stderr, "warning:", w)
+			fmt.Fprintln(errOut, "warning:", w)
 		}
-		fmt.Printf("%s: good\n", *file)
+		fmt.Fprintf(out, "%s: good\n", *file)
 		return 0
 	}
-	return serve(cfg)
+	return serve(cfg, errOut)
 }
 
 // serve runs the daemon until SIGTERM or SIGINT; a second signal ends it at once.
-func serve(cfg *config.Config) int {
+func serve(cfg *config.Config, errOut io.Writer) int {
 	level, err := telemetry.Level(cfg.Daemon.LogLevel)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "mip6d:", err)
+		fmt.Fprintln(errOut, "mip6d:", err)
 		return exitUsage
 	}
-	log, _ := telemetry.Logger(os.Stderr, level)
+	log, _ := telemetry.Logger(errOut, level)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	context.AfterFunc(ctx, stop) // the next signal has its ordinary effect
