@@ -31,6 +31,8 @@ type correspondent struct {
 	most   mobility.Units // lifetime granted; 0: what is asked for
 
 	careOf netip.Addr // of the binding
+	since  time.Time
+	agreed netip.Addr // what the mobile node was told that it is
 	until  time.Time
 	seq    uint16
 	known  bool // seq is
@@ -99,6 +101,9 @@ func (c *correspondent) update(now time.Time, mh host.MH, m *mobility.Message, b
 	case b.Lifetime == 0:
 		c.careOf, c.seq, c.known = netip.Addr{}, b.Seq, true
 	default:
+		if careOf != c.careOf {
+			c.since = now
+		}
 		c.careOf, c.seq, c.known, c.until = careOf, b.Seq, true, now.Add(b.Lifetime.Duration())
 		c.bus++
 	}
