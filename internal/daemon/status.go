@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/mip6/mip6/cn"
 	"github.com/mip6/mip6/ha"
 	"github.com/mip6/mip6/ike"
 	"github.com/mip6/mip6/internal/config"
@@ -18,6 +19,7 @@ import (
 	"github.com/mip6/mip6/internal/couple"
 	"github.com/mip6/mip6/internal/doctor"
 	"github.com/mip6/mip6/mn"
+	"github.com/mip6/mip6/mn/optimise"
 	"github.com/mip6/mip6/xfrm"
 )
 
@@ -38,6 +40,11 @@ type view struct {
 	boot  couple.BootInfo
 	agent ha.Summary
 	ha    ha.Stats
+
+	routes    []optimise.Info
+	optCounts []optimise.Counters
+	cn        cn.Summary
+	cnCount   cn.Counters
 }
 
 func (h *handler) look(ctx context.Context) (view, error) {
@@ -54,6 +61,13 @@ func (h *handler) look(ctx context.Context) (view, error) {
 		}
 		if d.ha != nil {
 			v.agent, v.ha = d.ha.Summary(), d.ha.Stats()
+		}
+		for _, o := range d.opts {
+			v.routes = append(v.routes, o.Info()...)
+			v.optCounts = append(v.optCounts, o.Counters())
+		}
+		if d.cn != nil {
+			v.cn, v.cnCount = d.cn.Summary(), d.cn.Counters()
 		}
 	})
 	return v, err
@@ -76,7 +90,7 @@ func (h *handler) Status(ctx context.Context) (control.Status, error) {
 		PID: os.Getpid(), ConfigFile: d.cfg.File, Roles: d.roles(), Host: hostInfo(),
 		DataPlane: control.DataPlane{Name: caps.Name, Why: "the kernel has ESP, Mobile IPv6 headers and MIGRATE",
 			States: states, Policies: policies},
-		IKETotal:  len(v.sas), HalfOpen: v.ike.HalfOpen,
+		IKETotal: len(v.sas), HalfOpen: v.ike.HalfOpen,
 		Counters: counters(d, v), Warnings: d.cfg.Warnings,
 	}
 	if d.udp != nil {
@@ -92,13 +106,16 @@ func (h *handler) Status(ctx context.Context) (control.Status, error) {
 		s.IKE = append(s.IKE, ikeSAOf(sa, use))
 	}
 	for _, n := range v.nodes {
-		s.Nodes = append(s.Nodes, nodeOf(d.cfg.MN, v.home, n))
+		s.Nodes = append(s.Nodes, nodeOf(d.cfg.MN, v.home, n, v.routes))
 	}
 	if v.boot.Active {
 		s.Nodes = append(s.Nodes, askingNode(d.cfg.MN, v.boot))
 	}
 	if d.cfg.HA != nil {
 		s.Agent = agentOf(d.cfg.HA, v.agent)
+	}
+	if d.cfg.CN != nil {
+		s.Correspondent = correspondentOf(d.cfg.CN, v.cn, v.cnCount)
 	}
 	d.history.mu.Lock()
 	s.Moves = slices.Clone(d.history.moves)
@@ -175,8 +192,8 @@ func ikeSAOf(sa ike.SAInfo, use spiUse) control.IKESA {
 		if ch.Proxy {
 			mode += "-proxy"
 		}
-		child := control.Child{Name: ch.Name, State: c.State, Mode: mode, Proto: "esp", ReqID: ch.ReqID,
-			SPIIn: control.Hex32(ch.SPIIn), SPIOut: control.Hex32(ch.SPIOut), Proposal: ch.Encr.String(),
+		child := control.Child{Name: ch.Name, State: c.State, Mode: mode, Proto: xfrm.Proto(ch.Proto).String(), ReqID: ch.ReqID,
+			SPIIn: control.Hex32(ch.SPIIn), SPIOut: control.Hex32(ch.SPIOut), Proposal: proposalOf(ch),
 			LocalEnd: ch.LocalAddr.String(), RemoteEnd: ch.RemoteAddr.String(),
 			Installed: c.Installed, RekeyAt: c.RekeyAt, ExpiresAt: c.HardAt,
 			In: use[xfrm.ID{SPI: xfrm.SPI(ch.SPIIn)}], Out: use[xfrm.ID{SPI: xfrm.SPI(ch.SPIOut)}]}
@@ -192,6 +209,14 @@ func ikeSAOf(sa ike.SAInfo, use spiUse) control.IKESA {
 		}
 	}
 	return out
+}
+
+// proposalOf names a child's algorithms: AH has no cipher.
+func proposalOf(c ike.Child) string {
+	if xfrm.Proto(c.Proto) == xfrm.AH {
+		return c.Integ.String()
+	}
+	return c.Encr.String()
 }
 
 // oneAddr is the home address of a tunnel child: the side that is one address.
@@ -222,12 +247,18 @@ func askingNode(c *config.MN, b couple.BootInfo) control.Node {
 	return n
 }
 
-func nodeOf(c *config.MN, home netip.Prefix, i mn.Info) control.Node {
+func nodeOf(c *config.MN, home netip.Prefix, i mn.Info, routes []optimise.Info) control.Node {
 	n := control.Node{Home: home, HomeFrom: homeFrom(c), HomeAgent: i.HomeAgent, State: i.State.String(), CareOf: i.CareOf,
 		Interface: i.Interface, Sequence: i.Seq, RefreshAt: i.RefreshAt, LastStatus: i.Status, StatusText: i.StatusText,
 		KeyMobility: i.KeyMobility, DAD: string(c.DAD), Moves: int(i.Moves), Lifetime: control.Duration(c.Lifetime)}
 	if !i.Expires.IsZero() {
 		n.Remaining = control.Duration(time.Until(i.Expires))
+	}
+	if len(c.Optimise) > 0 {
+		n.RO = &control.ROCounts{Rules: len(c.Optimise), MaxRemotes: c.Correspondents.Max}
+		for _, r := range routes {
+			n.RO.Add(r.State.String())
+		}
 	}
 	return n
 }

@@ -9,66 +9,16 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/mip6/mip6/ha"
 	"github.com/mip6/mip6/ike/message"
 	"github.com/mip6/mip6/internal/control"
 	"github.com/mip6/mip6/internal/couple"
 	"github.com/mip6/mip6/internal/doctor"
 	"github.com/mip6/mip6/internal/ledger"
-	"github.com/mip6/mip6/mobility"
 	"github.com/mip6/mip6/mobility/protect"
 	"github.com/mip6/mip6/xfrm"
 )
 
 type ikeSelector = message.Selector
-
-// pageSize is how many entries an answer has at the most.
-const pageSize = 1000
-
-// Bindings lists the binding cache, and at a mobile node its own registration.
-func (h *handler) Bindings(ctx context.Context, p control.Page) (control.Bindings, error) {
-	d := h.d
-	limit := pageSize
-	if p.Limit > 0 && p.Limit < limit {
-		limit = p.Limit
-	}
-	cursor := 0
-	if p.After != "" {
-		var err error
-		if cursor, err = strconv.Atoi(p.After); err != nil || cursor < 0 {
-			return control.Bindings{}, errors.New("bindings: the page is not one that this daemon named")
-		}
-	}
-	var out control.Bindings
-	var infos []ha.NodeInfo
-	next := 0
-	err := d.loop.Inspect(ctx, func() {
-		if d.ha != nil {
-			next = d.ha.Page(cursor, limit, func(i ha.NodeInfo) {
-				if i.State == ha.Bound || i.State == ha.Probing { // others have keys only
-					infos = append(infos, i)
-				}
-			})
-		}
-		if cursor > 0 {
-			return
-		}
-		for _, m := range d.mns {
-			i := m.Info()
-			out.Bindings = append(out.Bindings, control.Binding{Home: i.Home, CareOf: i.CareOf, Identity: "(this node)",
-				State: i.State.String(), Sequence: i.Seq, Remaining: remaining(i.Expires), KeyMobility: i.KeyMobility, Moves: int(i.Moves)})
-		}
-	})
-	if next > 0 {
-		out.Next = strconv.Itoa(next)
-	}
-	for _, i := range infos {
-		out.Bindings = append(out.Bindings, control.Binding{Home: i.Home, CareOf: i.CareOf, Identity: i.Identity,
-			State: i.State.String(), Sequence: i.Seq, Lifetime: control.Duration(i.Lifetime.Duration()), Remaining: remaining(i.Expires),
-			KeyMobility: i.Flags&mobility.FlagKey != 0})
-	}
-	return out, err
-}
 
 func remaining(t time.Time) control.Duration {
 	if t.IsZero() {
@@ -204,8 +154,14 @@ func counters(d *daemon, v view) []control.Counter {
 	if d.ha != nil {
 		out = appendCounters(out, "ha.", reflect.ValueOf(v.ha))
 	}
+	if d.cn != nil {
+		out = appendCounters(out, "cn.", reflect.ValueOf(v.cnCount))
+	}
 	for _, n := range v.nodes {
 		out = appendCounters(out, "mn.", reflect.ValueOf(n.Counters))
+	}
+	for _, c := range v.optCounts {
+		out = appendCounters(out, "optimise.", reflect.ValueOf(c))
 	}
 	st := d.host.Stats()
 	return append(out,
