@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -35,6 +37,7 @@ type wHost struct {
 	*netns
 	w       *world
 	name    string
+	link    string // address on the link
 	b       *Backend
 	addr    netip.Addr   // home address of a node
 	careOf  []netip.Addr // of a node
@@ -98,6 +101,7 @@ func (w *world) newHost(name string, i int) *wHost {
 	}); e != nil || err != nil {
 		w.Fatal(e, err)
 	}
+	h.link = fmt.Sprintf("fd00:%d::2", i+1)
 	far, near := fmt.Sprintf("fd00:%d::1", i+1), fmt.Sprintf("fd00:%d::2", i+1)
 	w.router.ip("link set " + port + " up")
 	w.router.ip("-6 addr add " + far + "/64 dev " + port + " nodad")
@@ -133,7 +137,7 @@ func (w *world) newHost(name string, i int) *wHost {
 func (h *wHost) reach() {
 	h.w.Helper()
 	for range 50 {
-		if _, err := h.run("ping", "-6", "-c", "1", "-W", "1", "fd00:1::1"); err == nil {
+		if _, err := h.run("ping", "-6", "-c", "1", "-W", "1", "-I", h.link, "fd00:1::1"); err == nil {
 			return
 		}
 	}
@@ -162,7 +166,7 @@ func (h *wHost) start() {
 func (h *wHost) away() {
 	h.w.Helper()
 	agent := h.w.hosts["ha"]
-	i, ids := uint32(h.addr.As16()[15]), protect.ReqIDsFor(protect.Agent, uint32(h.addr.As16()[15]))
+	i, ids := uint32(h.addr.As16()[14]), protect.ReqIDsFor(protect.Agent, uint32(h.addr.As16()[14]))
 	up := testSA(h.careOf[0], wAgent, xfrm.ESP, xfrm.Tunnel, xfrm.SPI(0x6000+2*i), h.ids.Payload)
 	down := testSA(wAgent, h.careOf[0], xfrm.ESP, xfrm.Tunnel, xfrm.SPI(0x6001+2*i), h.ids.Payload)
 	h.apply(xfrm.PutSA{SA: up}, xfrm.PutSA{SA: down})
@@ -181,7 +185,7 @@ func (h *wHost) moveNode(careOf netip.Addr) {
 	h.w.Helper()
 	to := h.binding
 	to.CareOf = careOf
-	spi := xfrm.SPI(0x6001 + 2*uint32(h.addr.As16()[15]))
+	spi := xfrm.SPI(0x6001 + 2*uint32(h.addr.As16()[14]))
 	h.apply(h.plan.Change(h.binding, to, protect.Grace{Inbound: []xfrm.SPI{spi}})...)
 	h.binding = to
 }
@@ -221,6 +225,21 @@ func testSA(src, dst netip.Addr, proto xfrm.Proto, mode xfrm.Mode, spi xfrm.SPI,
 		s.AEAD = xfrm.AEAD{Name: "rfc4106(gcm(aes))", Key: bytes.Repeat([]byte{byte(spi) | 1}, 20), ICVBits: 128}
 	}
 	return s
+}
+
+// larval gives the states that wait for keys.
+func (h *wHost) larval() (found []xfrm.SA) {
+	h.w.Helper()
+	err := h.b.Dump(context.Background(), xfrm.Filter{SAs: true}, func(o xfrm.Object) error {
+		if s := o.(xfrm.SA); s.Larval {
+			found = append(found, s)
+		}
+		return nil
+	})
+	if err != nil {
+		h.w.Fatal(err)
+	}
+	return found
 }
 
 // drops gives a host's counters that are not zero.
@@ -267,6 +286,9 @@ func (w *world) newStream(a, b *wHost) *stream {
 		if e := h.do(func() {
 			s.ends[i], err = net.DialUDP("udp6", net.UDPAddrFromAddrPort(netip.AddrPortFrom(h.addr, 5000)),
 				net.UDPAddrFromAddrPort(netip.AddrPortFrom(peer.addr, 5000)))
+			if err == nil {
+				err = forceBuffer(s.ends[i])
+			}
 		}); e != nil || err != nil {
 			w.Fatal(e, err)
 		}
@@ -278,6 +300,16 @@ func (w *world) newStream(a, b *wHost) *stream {
 	}
 	w.Cleanup(func() { s.stop() })
 	return s
+}
+
+// forceBuffer lets a slow machine receive later.
+func forceBuffer(c *net.UDPConn) (err error) {
+	raw, err := c.SyscallConn()
+	if err == nil {
+		cerr := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20) })
+		err = errors.Join(err, cerr)
+	}
+	return err
 }
 
 func (s *stream) send(i int) {
@@ -304,6 +336,11 @@ func (s *stream) receive(i int) {
 	seen := map[uint64]bool{}
 	buf := make([]byte, 100)
 	for {
+		select {
+		case <-s.done:
+			s.ends[i].SetReadDeadline(time.Now().Add(500 * time.Millisecond))
+		default:
+		}
 		n, err := s.ends[i].Read(buf)
 		if ne, ok := err.(net.Error); ok && ne.Timeout() || err != nil && strings.Contains(err.Error(), "closed") {
 			return
@@ -330,6 +367,26 @@ func (w *world) pass(s *stream, n int64) {
 	}
 }
 
+// look lets traffic pass and tells whether these chains of headers, and no others, are on the wire.
+func (w *world) look(s *stream, what string, want ...string) {
+	w.Helper()
+	w.pass(s, 30)
+	w.seen.clear()
+	w.pass(s, 50)
+	for range 200 { // the capture may be behind
+		if w.seen.total() >= 100 {
+			break
+		}
+		w.pass(s, 5)
+	}
+	got := w.seen.chains()
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		w.Errorf("%s:\n%swant %q; %s", what, w.seen.text(), want, w.drops())
+	}
+}
+
 // stop ends the traffic and gives what was lost on the way to each end.
 func (s *stream) stop() (sent [2]int64, lost [2]int64) {
 	select {
@@ -337,7 +394,7 @@ func (s *stream) stop() (sent [2]int64, lost [2]int64) {
 	default:
 		close(s.done)
 		for _, c := range s.ends {
-			c.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
+			c.SetReadDeadline(time.Now().Add(500 * time.Millisecond)) // and again while something comes
 		}
 	}
 	s.wg.Wait()
@@ -354,6 +411,7 @@ type capture struct {
 	mu     sync.Mutex
 	counts map[string]int
 	order  []string
+	since  time.Time // what came before does not count
 }
 
 func newCapture(t *testing.T, ns *netns) *capture {
@@ -366,20 +424,21 @@ func newCapture(t *testing.T, ns *netns) *capture {
 		t.Fatal(e, err)
 	}
 	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20)
+	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)
 	unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 100_000})
 	stop, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
-		buf := make([]byte, 3000)
+		buf, oob := make([]byte, 3000), make([]byte, 200)
 		for {
-			n, from, err := unix.Recvfrom(fd, buf, 0)
+			n, oobn, _, from, err := unix.Recvmsg(fd, buf, oob, 0)
 			select {
 			case <-stop:
 				return
 			default:
 			}
 			if a, ok := from.(*unix.SockaddrLinklayer); err == nil && ok && a.Pkttype != unix.PACKET_OUTGOING {
-				c.add(chain(buf[:n]))
+				c.add(chain(buf[:n]), stamp(oob[:oobn]))
 			}
 		}
 	}()
@@ -387,12 +446,21 @@ func newCapture(t *testing.T, ns *netns) *capture {
 	return c
 }
 
-func (c *capture) add(what string) {
-	if what == "" {
-		return
+// stamp is when a packet came.
+func stamp(oob []byte) time.Time {
+	list, err := unix.ParseSocketControlMessage(oob)
+	if err != nil || len(list) == 0 || len(list[0].Data) < 16 {
+		return time.Time{}
 	}
+	return time.Unix(int64(host.Uint64(list[0].Data)), int64(host.Uint64(list[0].Data[8:])))
+}
+
+func (c *capture) add(what string, at time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if what == "" || at.Before(c.since) {
+		return
+	}
 	if c.counts[what] == 0 {
 		c.order = append(c.order, what)
 	}
@@ -403,7 +471,7 @@ func (c *capture) add(what string) {
 func (c *capture) clear() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.counts, c.order = map[string]int{}, nil
+	c.counts, c.order, c.since = map[string]int{}, nil, time.Now()
 }
 
 // text lists what was seen.
@@ -417,10 +485,19 @@ func (c *capture) text() string {
 	return b.String()
 }
 
-func (c *capture) count(what string) int {
+func (c *capture) chains() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.counts[what]
+	return slices.Clone(c.order)
+}
+
+func (c *capture) total() (n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, v := range c.counts {
+		n += v
+	}
+	return n
 }
 
 // chain writes the headers of an IPv6 packet: "COA1>CN hao=HOA 17". Neighbour discovery is "".
