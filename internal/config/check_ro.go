@@ -55,8 +55,10 @@ func theseCouldBe(names []string) string {
 // checkOptimise looks at the rules of route optimization, when mn.peer is known.
 func (ld *loader) checkOptimise(c *Config) {
 	m := c.MN
+	var keys sharedKeys
 	for i, o := range m.Optimise {
 		at := fmt.Sprintf("mn.optimise[%d]", i+1)
+		keys.check(ld, at, o.KBM)
 		for j, before := range m.Optimise[:i] {
 			if before.covers(o) && !ld.bad(at) && !ld.bad(fmt.Sprintf("mn.optimise[%d]", j+1)) {
 				ld.warn(at, "this rule is never reached: all that it fits, optimise[%d] fits before", j+1)
@@ -81,6 +83,24 @@ func (ld *loader) checkOptimise(c *Config) {
 	}
 }
 
+// sharedKeys are binding management keys and where they stand: each pair of node and correspondent
+// must have one of its own (RFC 4449 §4).
+type sharedKeys map[string]string
+
+func (k *sharedKeys) check(ld *loader, at string, key Secret) {
+	if len(key) == 0 {
+		return
+	}
+	if *k == nil {
+		*k = sharedKeys{}
+	}
+	if first, there := (*k)[string(key)]; there {
+		ld.fail(at, "expected a key of its own, found that of %s: who has it could take the other's traffic (RFC 4449)", first)
+		return
+	}
+	(*k)[string(key)] = at
+}
+
 // covers says whether every packet that fits other fits o.
 func (o Optimise) covers(other Optimise) bool {
 	return o.To.Bits() <= other.To.Bits() && o.To.Contains(other.To.Addr()) &&
@@ -99,7 +119,9 @@ func (ld *loader) checkCN(c *Config) {
 	}
 	seen := map[netip.Addr]int{}
 	secured := false
+	var keys sharedKeys
 	for i, d := range n.Nodes {
+		keys.check(ld, fmt.Sprintf("cn.node[%d]", i+1), d.KBM)
 		if first, twice := seen[d.HomeAddress]; twice && d.HomeAddress.IsValid() {
 			ld.fail(fmt.Sprintf("cn.node[%d].home_address", i+1), "expected each home address once, found that of node[%d]", first)
 		}

@@ -106,6 +106,10 @@ func TestCNMistakes(t *testing.T) {
 		{"odd key", goodCN, "0x0001", "0x001", []string{`9: cn.node[1].kbm: expected an even number of hexadecimal digits`}},
 		{"no key", goodCN, "kbm = \"0x000102030405060708090a0b0c0d0e0f10111213\"\n", "", []string{`6: cn.node[1].kbm: missing`}},
 		{"two keys", goodCN, "kbm = ", "kbm_file = \"/nowhere\"\nkbm = ", []string{`9: cn.node[1].kbm_file: expected either kbm or kbm_file, found both`}},
+		{"no key at all", goodCN, "000102030405060708090a0b0c0d0e0f10111213", strings.Repeat("00", 20), []string{
+			`9: cn.node[1].kbm: expected a key of random octets; these are all zero`}},
+		{"a key for two", goodCN, "auth = \"ipsec\"\nidentity = \"mn.example.org\"\nprotocol = \"ah\"", "auth = \"static\"\nkbm = \"0x000102030405060708090a0b0c0d0e0f10111213\"",
+			[]string{`10: cn.node[2]: expected a key of its own, found that of cn.node[1]`}},
 		{"key with ipsec", goodCN, "protocol = \"ah\"\n", "kbm_file = \"/nowhere\"\n", []string{`14: cn.node[2].kbm_file: expected only with auth = "static"`}},
 		{"identity with a key", goodCN, "kbm = ", "identity = \"x\"\nkbm = ", []string{`9: cn.node[1].identity: expected only with auth = "ipsec"`}},
 		{"no identity", goodCN, "identity = \"mn.example.org\"\n", "", []string{`10: cn.node[2].identity: missing`}},
@@ -158,6 +162,13 @@ func TestOptimiseMistakes(t *testing.T) {
 		{"ipsec without SAs", goodRO, "packets = 3", "auth = \"ipsec\"", []string{`17: mn.optimise[4].auth: "ipsec" wants SAs with the correspondent`}},
 		{"SAs with many", goodRO, `"2001:db8:c::1"`, `"2001:db8:c::/64"`, []string{
 			`10: mn.optimise[2].protect: expected one address in to, the correspondent with which IKE is spoken, found 2001:db8:c::/64`}},
+		{"another proof than the SA", goodRO, `protect = "esp"`, "protect = \"esp\"\nauth = \"return-routability\"", []string{
+			`11: mn.optimise[2].auth: expected "ipsec" or nothing with protect`}},
+		{"the SA is the proof", goodRO, `protect = "esp"`, "protect = \"esp\"\nauth = \"ipsec\"", nil},
+		{"a key for two", goodRO, "packets = 3", "to = \"2001:db8:c::3\"\nauth = \"static\"\nkbm = \"0x000102030405060708090a0b0c0d0e0f10111213\"", []string{
+			`16: mn.optimise[4]: expected a key of its own, found that of mn.optimise[3]`}},
+		{"too many", goodRO, "packets = 3\n", strings.Repeat("[[mn.optimise]]\nto = \"2001:db8:e::/48\"\n", 253), []string{
+			`4: mn.optimise: expected at most 256 rules, found 257`}},
 		{"SAs for a protocol", goodRO, `protect = "esp"`, "protect = \"ah\"\nprotocol = \"tcp\"", []string{`11: mn.optimise[2].protocol: expected none with protect`}},
 		{"SAs with nobody", goodRO, "peer = \"cn\"\n", "", []string{`1: mn: expected peer, the name of the [[peer]] that is the home agent: it could be any of ["cn" "ha"]`,
 			`8: mn.optimise[2].peer: missing`}},
@@ -170,7 +181,7 @@ func TestOptimiseMistakes(t *testing.T) {
 		{"to the agent", goodRO, `"2001:db8:c::1"`, `"2001:db8:1::1"`, []string{`9: mn.optimise[2].to: expected a correspondent; 2001:db8:1::1 is the home agent's`}},
 		{"to itself", goodRO, `"2001:db8:c::1"`, `"2001:db8:1::10"`, []string{`9: mn.optimise[2].to: expected a correspondent`}},
 		{"times", goodMN, "[[peer]]", "[mn.correspondents]\nmax = 0\nlifetime = \"1s\"\nidle = \"0s\"\nremember = 3\nmaximum = 1\n[[peer]]", []string{
-			`5: mn.correspondents.max: expected`, `6: mn.correspondents.lifetime: expected a duration from 4s`, `7: mn.correspondents.idle: expected a duration from 1s`,
+			`5: mn.correspondents.max: expected`, `6: mn.correspondents.lifetime: expected a duration from 8s`, `7: mn.correspondents.idle: expected a duration from 1s`,
 			`8: mn.correspondents.remember: expected a duration such as`, `9: mn.correspondents.maximum: unknown key`}},
 	} {
 		c.check(t)

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"net/netip"
 	"strings"
 	"time"
@@ -40,8 +41,12 @@ type Correspondents struct {
 
 // optimise reads [[mn.optimise]] and [mn.correspondents].
 func (ld *loader) optimise(mn *table, m *MN) {
-	for _, t := range mn.subs("optimise") {
+	rules := mn.subs("optimise")
+	for _, t := range rules {
 		m.Optimise = append(m.Optimise, ld.optimiseRule(t))
+	}
+	if len(rules) > maxRules {
+		mn.fail("optimise", "expected at most %d rules, found %d; prefixes say more with fewer", maxRules, len(rules))
 	}
 	t := mn.sub("correspondents")
 	if t == nil {
@@ -50,7 +55,7 @@ func (ld *loader) optimise(mn *table, m *MN) {
 	defer t.finish()
 	o := &m.Correspondents
 	integer(t, "max", 1, 1_000_000, &o.Max)
-	t.duration("lifetime", MinLifetime, MaxLifetime, &o.Lifetime)
+	t.duration("lifetime", 2*MinLifetime, MaxLifetime, &o.Lifetime) // time to refresh it
 	t.duration("idle", time.Second, day, &o.Idle)
 	t.duration("remember", time.Second, day, &o.Remember)
 }
@@ -89,6 +94,9 @@ func (ld *loader) optimiseRule(t *table) Optimise {
 		return o
 	}
 	t.need("peer")
+	if o.Auth != IPsec {
+		t.fail("auth", `expected "ipsec" or nothing with protect: the SA proves the updates`)
+	}
 	if !oneAddress {
 		t.fail("protect", "expected one address in to, the correspondent with which IKE is spoken, found %v", o.To)
 	}
@@ -163,6 +171,9 @@ func parseDestination(s string) (netip.Prefix, bool) {
 	return p, err == nil && p == p.Masked() && (p == everywhere || unicast(p.Addr()))
 }
 
+// maxRules bounds [[mn.optimise]]: each is a policy or two in the kernel.
+const maxRules = 256
+
 // kbmLen is the length of a binding management key (RFC 6275 §5.2.5).
 const kbmLen = 20
 
@@ -181,4 +192,7 @@ func (ld *loader) kbm(t *table, auth UpdateAuth, dst *Secret) {
 		t.need("kbm")
 	}
 	ld.octets(t, "kbm", "kbm_file", kbmLen, dst)
+	if *dst != nil && len(bytes.Trim(*dst, "\x00")) == 0 {
+		t.fail(t.either("kbm", "kbm_file"), "expected a key of random octets; these are all zero")
+	}
 }

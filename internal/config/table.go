@@ -25,6 +25,14 @@ func (t *table) has(key string) bool {
 	return ok
 }
 
+// either is the one of two keys that the file has; the first where it has none.
+func (t *table) either(a, b string) string {
+	if !t.has(a) && t.has(b) {
+		return b
+	}
+	return a
+}
+
 func (t *table) get(key string) (any, bool) {
 	if !slices.Contains(t.known, key) {
 		t.known = append(t.known, key)
