@@ -89,7 +89,7 @@ type ChildDown struct {
 	InSPI xfrm.SPI
 }
 
-// SetConfig replaces the configuration. Home, HomeAgent and ReqIDs must be as before.
+// SetConfig replaces the configuration. Home (a zero one stands for it), HomeAgent and ReqIDs must be as before.
 type SetConfig struct{ Config Config }
 
 // Refresh asks for a new registration now; it also ends a refusal that was final,

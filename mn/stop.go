@@ -141,6 +141,9 @@ func (m *Machine) teardown(out []Action) []Action {
 
 // setConfig takes a new configuration where it can be taken while running.
 func (m *Machine) setConfig(now time.Time, c Config, out []Action) []Action {
+	if !c.Home.IsValid() { // as the agent gave it
+		c.Home = m.cfg.Home
+	}
 	err := c.Validate()
 	c = c.withDefaults()
 	if err == nil && (c.Home != m.cfg.Home || c.HomeAgent != m.cfg.HomeAgent || c.Protection != m.cfg.Protection ||
@@ -153,6 +156,9 @@ func (m *Machine) setConfig(now time.Time, c Config, out []Action) []Action {
 	c.ReqIDs = m.cfg.ReqIDs
 	relaid := c.Lifetime != m.cfg.Lifetime || c.NoKeyMobility != m.cfg.NoKeyMobility
 	m.cfg = c
+	before := m.Want()
+	m.plan.Optimises, m.plan.Answers, m.plan.Triggers = c.Optimises, c.Answers, c.Triggers
+	out = m.xfrmOps(xfrm.Diff(before, m.Want()), out)
 	for i := range m.s.Links {
 		l := &m.s.Links[i]
 		l.Pref = c.preference(l.Link)

@@ -64,7 +64,7 @@ func run(args []string, out, errOut io.Writer) int {
 	return serve(cfg, errOut)
 }
 
-// serve runs the daemon until SIGTERM or SIGINT; a second signal ends it at once.
+// serve runs the daemon until SIGTERM or SIGINT; a second signal ends it at once. SIGHUP has the file read again.
 func serve(cfg *config.Config, errOut io.Writer) int {
 	level, err := telemetry.Level(cfg.Daemon.LogLevel)
 	if err != nil {
@@ -78,7 +78,10 @@ func serve(cfg *config.Config, errOut io.Writer) int {
 	for _, w := range cfg.Warnings {
 		log.Warn(w)
 	}
-	if err := daemon.Run(ctx, cfg, log); err != nil {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	if err := daemon.Run(ctx, cfg, log, hangup); err != nil {
 		log.Error("mip6d ends", "error", err)
 		return exitFault
 	}

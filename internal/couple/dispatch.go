@@ -35,6 +35,8 @@ func (n *Node) dispatch(ev Event, out []Action) []Action {
 		n.used(e)
 	case Rekey:
 		n.rekey(e)
+	case Reconfigure:
+		n.reconfigure(e)
 	case Stop:
 		n.beginStop()
 	}
@@ -267,6 +269,26 @@ func (n *Node) acquire(e xfrm.Acquire) {
 				n.createChild(h, c)
 			}
 		}
+	}
+}
+
+// reconfigure gives the machines what the administrator has changed.
+func (n *Node) reconfigure(e Reconfigure) {
+	for i := range n.cfg.MNs {
+		m := &n.cfg.MNs[i]
+		if e.MN != nil {
+			c := *e.MN
+			c.Home = netip.Prefix{}
+			n.tellMN(m, mn.SetConfig{Config: c})
+		}
+		if e.Optimise != nil {
+			c := *e.Optimise
+			c.Home = m.Home
+			n.tellOptimise(m, optimise.SetConfig{Config: c})
+		}
+	}
+	if e.CN != nil {
+		n.tellCN(cn.SetConfig{Config: *e.CN})
 	}
 }
 

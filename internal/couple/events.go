@@ -3,6 +3,7 @@ package couple
 import (
 	"net/netip"
 
+	"github.com/mip6/mip6/cn"
 	"github.com/mip6/mip6/ha"
 	"github.com/mip6/mip6/ike"
 	"github.com/mip6/mip6/internal/host"
@@ -100,19 +101,28 @@ type Rekey struct {
 	SPI xfrm.SPI
 }
 
+// Reconfigure replaces what can be replaced while the machines run; nil leaves a role as it is. The mobile
+// nodes' home addresses stay.
+type Reconfigure struct {
+	MN       *mn.Config
+	Optimise *optimise.Config
+	CN       *cn.Config
+}
+
 // Stop ends the service in order; the last action is Stopped.
 type Stop struct{}
 
-func (Start) event()     {}
-func (FromHost) event()  {}
-func (FromXfrm) event()  {}
-func (FromIKE) event()   {}
-func (Done) event()      {}
-func (DADDone) event()   {}
-func (SPIDone) event()   {}
-func (UsageDone) event() {}
-func (Rekey) event()     {}
-func (Stop) event()      {}
+func (Start) event()       {}
+func (FromHost) event()    {}
+func (FromXfrm) event()    {}
+func (FromIKE) event()     {}
+func (Done) event()        {}
+func (DADDone) event()     {}
+func (SPIDone) event()     {}
+func (UsageDone) event()   {}
+func (Reconfigure) event() {}
+func (Rekey) event()       {}
+func (Stop) event()        {}
 
 // ---- actions ----
 

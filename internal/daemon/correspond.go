@@ -3,6 +3,8 @@ package daemon
 import (
 	"crypto/rand"
 	"encoding/binary"
+	"slices"
+	"sync/atomic"
 
 	"github.com/mip6/mip6/cn"
 	"github.com/mip6/mip6/internal/config"
@@ -59,8 +61,26 @@ func protection(p config.Protect) xfrm.Proto {
 	return 0
 }
 
-// cnMachine makes the correspondent's machine.
-func cnMachine(c *config.CN) (*couple.CN, error) {
+// cnMachine makes the correspondent's machine. Whom it serves by name is what live says now.
+func cnMachine(c *config.CN, live *atomic.Pointer[config.CN]) (*couple.CN, error) {
+	live.Store(c)
+	var seed [8]byte
+	if _, err := rand.Read(seed[:]); err != nil {
+		return nil, err
+	}
+	m, err := cn.New(cnConfig(c), rand.Reader, binary.BigEndian.Uint64(seed[:]))
+	if err != nil {
+		return nil, err
+	}
+	serves := func(id string) bool {
+		return slices.ContainsFunc(live.Load().Nodes, func(n config.CNNode) bool {
+			return n.Auth == config.IPsec && n.Identity.Fold().String() == id
+		})
+	}
+	return &couple.CN{Machine: m, Conns: c.Peers, Serves: serves}, nil
+}
+
+func cnConfig(c *config.CN) cn.Config {
 	cc := cn.Config{Locals: c.Addresses, MaxBindings: c.MaxBindings, MaxLifetime: c.MaxLifetime,
 		TestRate: c.TestRate, TestRatePerSource: c.TestRatePerSource, ErrorRate: c.ErrorRate,
 		FirstReqID: protect.PathReqID(protect.Correspondent, 0)}
@@ -68,24 +88,14 @@ func cnMachine(c *config.CN) (*couple.CN, error) {
 	for _, r := range c.Rules {
 		cc.Rules = append(cc.Rules, cn.Rule{Home: r.Home, Policy: cnPolicy(r.Policy)})
 	}
-	serves := make(map[string]bool)
 	for _, n := range c.Nodes {
 		p := cn.Peer{Home: n.HomeAddress, Auth: cn.StaticKey, Key: kbm(n.KBM)}
 		if n.Auth == config.IPsec {
 			p.Auth, p.Identity, p.Proto = cn.IPsec, n.Identity.Fold().String(), protection(n.Protocol)
-			serves[p.Identity] = true
 		}
 		cc.Peers = append(cc.Peers, p)
 	}
-	var seed [8]byte
-	if _, err := rand.Read(seed[:]); err != nil {
-		return nil, err
-	}
-	m, err := cn.New(cc, rand.Reader, binary.BigEndian.Uint64(seed[:]))
-	if err != nil {
-		return nil, err
-	}
-	return &couple.CN{Machine: m, Conns: c.Peers, Serves: func(id string) bool { return serves[id] }}, nil
+	return cc
 }
 
 func cnPolicy(p config.Policy) cn.Policy {

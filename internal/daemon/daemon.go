@@ -10,9 +10,11 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/netip"
+	"os"
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -75,6 +77,8 @@ type daemon struct {
 	probes  *serial[netip.Addr] // for duplicates: they wait, and work little
 	nextJob uint64
 	history *history
+	hangup  <-chan os.Signal
+	live    atomic.Pointer[config.Config] // cfg with what was reloaded
 	// noCounter has it said once that packets cannot be counted.
 	noCounter sync.Once
 	stopped   chan struct{} // the machines have taken everything down
@@ -82,10 +86,14 @@ type daemon struct {
 
 // Run starts the daemon and serves until ctx ends; then it takes down what it
 // put into the host. It returns nil after an orderly end.
-func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
+//
+// Each time that reload has something, the file is read again and what can be changed while the
+// daemon runs is; with a mistake in it everything stays.
+func Run(ctx context.Context, cfg *config.Config, log *slog.Logger, reload <-chan os.Signal) error {
 	d := &daemon{cfg: cfg, log: log, started: time.Now(), stopped: make(chan struct{}),
 		work: newSerial[netip.Addr](executors), aside: newSerial[uint64](executors), probes: newSerial[netip.Addr](maxProbes),
-		history: &history{}}
+		history: &history{}, hangup: reload}
+	d.live.Store(cfg)
 	d.statAtStart, _ = doctor.XfrmStat(nil) // a kernel without CONFIG_XFRM_STATISTICS has none
 	rec, err := d.open()
 	if err != nil {
@@ -232,6 +240,7 @@ func (d *daemon) serve(ctx context.Context, rec ledger.Recovered) error {
 	begin.SAs = d.ownSAs(inner)
 	d.loop.Post(begin)
 	run("clean-up", d.cleanLeftOvers)
+	run("reload", d.reloads)
 	d.log.Info("mip6d is running", "version", Version(), "roles", d.roles(), "config", d.cfg.File,
 		"recovered", len(begin.MN)+len(begin.HA)+len(begin.Optimise))
 

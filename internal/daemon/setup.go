@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/mip6/mip6/cn"
@@ -29,7 +30,8 @@ type machines struct {
 	home netip.Prefix // of the mobile node; zero: not known yet
 	ha   *ha.Machine
 	cn   *cn.Machine
-	opts []*optimise.Machine // of mns, in order; empty: nothing is optimised
+	peer atomic.Pointer[config.CN] // the correspondent's configuration as it is now
+	opts []*optimise.Machine       // of mns, in order
 	keys *pki.Keyring
 }
 
@@ -53,7 +55,7 @@ func build(cfg *config.Config, caps xfrm.Caps, now time.Time) (*machines, error)
 		ms.ha = cc.HA.Machine
 	}
 	if cfg.CN != nil {
-		if cc.CN, err = cnMachine(cfg.CN); err != nil {
+		if cc.CN, err = cnMachine(cfg.CN, &ms.peer); err != nil {
 			return nil, err
 		}
 		ms.cn = cc.CN.Machine
@@ -75,14 +77,12 @@ func (ms *machines) addMN(cc *couple.Config, c *config.MN, caps xfrm.Caps, answe
 		if err != nil {
 			return m, err
 		}
-		if len(oc.Rules) > 0 {
-			oc := oc
-			oc.Home = home.Addr()
-			if m.Optimise, err = optimise.New(oc, rand.Reader); err != nil {
-				return m, err
-			}
-			ms.opts = []*optimise.Machine{m.Optimise}
+		oc := oc // without rules now it may get some by a reload
+		oc.Home = home.Addr()
+		if m.Optimise, err = optimise.New(oc, rand.Reader); err != nil {
+			return m, err
 		}
+		ms.opts = []*optimise.Machine{m.Optimise}
 		ms.home, ms.mns = home, []*mn.Machine{m.Machine} // the agent may give another one later
 		return m, nil
 	}

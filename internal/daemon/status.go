@@ -106,7 +106,7 @@ func (h *handler) Status(ctx context.Context) (control.Status, error) {
 		s.IKE = append(s.IKE, ikeSAOf(sa, use))
 	}
 	for _, n := range v.nodes {
-		s.Nodes = append(s.Nodes, nodeOf(d.cfg.MN, v.home, n, v.routes))
+		s.Nodes = append(s.Nodes, nodeOf(d.live.Load().MN, v.home, n, v.routes))
 	}
 	if v.boot.Active {
 		s.Nodes = append(s.Nodes, askingNode(d.cfg.MN, v.boot))
@@ -115,7 +115,7 @@ func (h *handler) Status(ctx context.Context) (control.Status, error) {
 		s.Agent = agentOf(d.cfg.HA, v.agent)
 	}
 	if d.cfg.CN != nil {
-		s.Correspondent = correspondentOf(d.cfg.CN, v.cn, v.cnCount)
+		s.Correspondent = correspondentOf(d.live.Load().CN, v.cn, v.cnCount)
 	}
 	d.history.mu.Lock()
 	s.Moves = slices.Clone(d.history.moves)

@@ -22,6 +22,9 @@ func (m *Machine) received(now time.Time, mh host.MH, out []Action) []Action {
 		}
 		return out
 	}
+	if p != nil {
+		p.touch(now)
+	}
 	switch b := msg.Body.(type) {
 	case mobility.HomeTest:
 		return m.homeTest(now, p, mh, b, out)

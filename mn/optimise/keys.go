@@ -61,7 +61,7 @@ func (m *Machine) keyDown(p *peer, out []Action) []Action {
 }
 
 // keysUp notes that SAs stand, be it that the correspondent began.
-func (m *Machine) keysUp(e KeysUp) {
+func (m *Machine) keysUp(now time.Time, e KeysUp) {
 	p := m.peer(e.Remote)
 	if p == nil || p.Rule.Protect == 0 || p.Keys == keysUp {
 		return
@@ -70,6 +70,7 @@ func (m *Machine) keysUp(e KeysUp) {
 		p.KeyCareOf = m.local()
 	}
 	p.Keys = keysUp
+	p.touch(now)
 }
 
 // keysDown falls back to the tunnel, and asks again after a pause.
@@ -81,6 +82,7 @@ func (m *Machine) keysDown(now time.Time, e KeysDown, out []Action) []Action {
 	if p.Route.Direct {
 		m.s.Count.Fallbacks++
 	}
+	p.touch(now)
 	if p.Keys == keysAsked {
 		p.KeyTry.Late++
 	}

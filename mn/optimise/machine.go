@@ -61,6 +61,7 @@ func (m *Machine) Step(now time.Time, ev Event, out []Action) []Action {
 	switch e := ev.(type) {
 	case Placed:
 		m.placed(now, e)
+		m.touchAll(now)
 	case Met:
 		out = m.met(now, e, out)
 	case MHReceived:
@@ -72,15 +73,26 @@ func (m *Machine) Step(now time.Time, ev Event, out []Action) []Action {
 	case Used:
 		out = m.usedAnswer(now, e, out)
 	case KeysUp:
-		m.keysUp(e)
+		m.keysUp(now, e)
 	case KeysDown:
 		out = m.keysDown(now, e, out)
 	case SetConfig:
 		out = m.setConfig(e.Config, out)
+		m.touchAll(now)
 	case Stop:
 		m.stop(now)
+		m.touchAll(now)
 	}
 	return m.settle(now, out)
+}
+
+// touch has a correspondent settled at the end of this step.
+func (p *peer) touch(now time.Time) { p.Wake = now }
+
+func (m *Machine) touchAll(now time.Time) {
+	for i := range m.s.Peers {
+		m.s.Peers[i].touch(now)
+	}
 }
 
 // Tick does what is due.
@@ -92,11 +104,16 @@ func (m *Machine) Tick(now time.Time, out []Action) []Action {
 	return m.settle(now, out)
 }
 
-// settle brings what is in line with what should be. It is called after every
-// event, so that whatever order events come in, the machine ends in the same place.
+// settle brings what is in line with what should be, for all correspondents that an event was about
+// or for which something is due: whatever order events come in, the machine ends in the same place.
 func (m *Machine) settle(now time.Time, out []Action) []Action {
 	for i := range m.s.Peers {
-		out = m.settlePeer(now, &m.s.Peers[i], out)
+		p := &m.s.Peers[i]
+		if !due(p.Wake, now) {
+			continue
+		}
+		out = m.settlePeer(now, p, out)
+		p.Wake = m.wake(p)
 	}
 	m.s.Peers = slices.DeleteFunc(m.s.Peers, func(p peer) bool { return p.State == gone })
 	if m.s.Stopping && len(m.s.Peers) == 0 {
@@ -115,13 +132,10 @@ func (m *Machine) Deadline() time.Time {
 	if !m.s.Started || m.s.Stopped {
 		return d
 	}
-	min := func(t time.Time) {
-		if !t.IsZero() && (d.IsZero() || t.Before(d)) {
+	for i := range m.s.Peers {
+		if t := m.s.Peers[i].Wake; !t.IsZero() && (d.IsZero() || t.Before(d)) {
 			d = t
 		}
-	}
-	for i := range m.s.Peers {
-		m.peerDeadline(&m.s.Peers[i], min)
 	}
 	return d
 }

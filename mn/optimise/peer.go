@@ -113,7 +113,8 @@ type peer struct {
 	DropAt   time.Time
 	LastSend time.Time
 
-	State State // as told last
+	Wake  time.Time // when something is due
+	State State     // as told last
 	Since time.Time
 	Moves uint64
 }
@@ -250,7 +251,7 @@ func (m *Machine) add(now time.Time, remote netip.Addr) *peer {
 		return nil
 	}
 	i, _ := m.find(remote)
-	p := peer{Remote: remote, Seq: uint16(b[0])<<8 | uint16(b[1]), Status: -1, Since: now, State: noState, Route: Route{Remote: remote}}
+	p := peer{Remote: remote, Seq: uint16(b[0])<<8 | uint16(b[1]), Status: -1, Since: now, Wake: now, State: noState, Route: Route{Remote: remote}}
 	m.s.Peers = slices.Insert(m.s.Peers, i, p)
 	return &m.s.Peers[i]
 }

@@ -57,6 +57,7 @@ func (m *Machine) routeDone(now time.Time, e RouteDone, out []Action) []Action {
 			continue
 		}
 		p.RouteID, p.RouteOK = 0, e.Err == nil
+		p.touch(now)
 		switch {
 		case e.Err == nil && p.Route.Direct:
 			if p.DirectAt.IsZero() {

@@ -68,7 +68,7 @@ func (m *Machine) expire(now time.Time, p *peer, out []Action) []Action {
 	if due(p.MayUntil, now) {
 		p.MayUntil = time.Time{}
 		out = m.forget(p, out)
-		if !m.inUse(now, p) {
+		if !m.inUse(now, p) && p.RetryAt.IsZero() { // a refusal is remembered
 			p.Unused = true
 		}
 	}
@@ -178,9 +178,14 @@ func (p *peer) stopTries() {
 	}
 }
 
-// peerDeadline tells all times at which something is due for a correspondent.
-func (m *Machine) peerDeadline(p *peer, min func(time.Time)) {
+// wake is when something is due for a correspondent; zero: never.
+func (m *Machine) wake(p *peer) (d time.Time) {
 	now := m.s.Now
+	min := func(t time.Time) {
+		if !t.IsZero() && (d.IsZero() || t.Before(d)) {
+			d = t
+		}
+	}
 	later := func(t time.Time) {
 		if t.After(now) {
 			min(t)
@@ -190,7 +195,7 @@ func (m *Machine) peerDeadline(p *peer, min func(time.Time)) {
 	if g == drop {
 		min(p.DropAt)
 		later(m.s.StopAt)
-		return
+		return d
 	}
 	if p.Acked {
 		min(p.Until)
@@ -208,4 +213,5 @@ func (m *Machine) peerDeadline(p *peer, min func(time.Time)) {
 	min(m.careTestAt(now, p, g))
 	min(m.updateAt(now, p, g))
 	min(m.askAt(p))
+	return d
 }

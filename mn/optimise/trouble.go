@@ -85,6 +85,7 @@ func (m *Machine) icmpError(now time.Time, e host.ICMPError, out []Action) []Act
 		return out // nothing of ours that it could be about
 	}
 	m.s.Count.ParameterProblems++
+	p.touch(now)
 	what := "the home address option"
 	if e.MH && !e.Home.IsValid() || e.Code == 1 {
 		what = "the Mobility Header"

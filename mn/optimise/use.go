@@ -29,6 +29,7 @@ func (m *Machine) met(now time.Time, e Met, out []Action) []Action {
 	}
 	if p := m.peer(e.Remote); p != nil {
 		p.LastMet, p.Unused = now, false
+		p.touch(now)
 		return out
 	}
 	r, ok := m.rule(e.Remote, e.Proto, e.Port)
@@ -83,6 +84,7 @@ func (m *Machine) usedAnswer(now time.Time, e Used, out []Action) []Action {
 			continue
 		}
 		p.AskID = 0
+		p.touch(now)
 		if e.Packets > p.Packets && p.Counting {
 			p.LastUsed = now
 		}

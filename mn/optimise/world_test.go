@@ -28,6 +28,7 @@ type world struct {
 	fail   float64 // of the host
 	direct time.Duration
 	home   time.Duration // one way between a node and its agent
+	still  bool          // no jitter, and hosts take no time
 	copies bool
 	nodes  []*node
 	queue  []event
@@ -208,7 +209,7 @@ func (n *node) do(actions []Action) {
 			n.stopped = true
 		}
 		if done != nil {
-			n.busy = latest(n.busy, w.now).Add(time.Duration(w.rng.IntN(2000)) * time.Microsecond)
+			n.busy = latest(n.busy, w.now).Add(w.jitter(2 * time.Millisecond))
 			n.after(n.busy.Sub(w.now), done)
 		}
 	}
@@ -296,6 +297,13 @@ func (w *world) at(home netip.Addr) *node {
 	return nil
 }
 
+func (w *world) jitter(most time.Duration) time.Duration {
+	if w.still {
+		return 0
+	}
+	return time.Duration(w.rng.Int64N(int64(most)))
+}
+
 func (w *world) dropped() bool { return w.rng.Float64() < w.loss }
 
 // carry brings a message of a mobile node to a correspondent's role, and the answer back.
@@ -354,7 +362,7 @@ func (w *world) way(from *node, careOf, src netip.Addr, to *node, dst netip.Addr
 	if to.m != nil && !dst.IsValid() {
 		d += w.home
 	}
-	return d + time.Duration(w.rng.IntN(1000))*time.Microsecond, true
+	return d + w.jitter(time.Millisecond), true
 }
 
 // reached tells whether a packet to a care-of address, or through the agent, finds the node.
