@@ -13,8 +13,15 @@ import (
 	"github.com/mip6/mip6/internal/doctor"
 )
 
-// doctor asks the daemon, which sees what it will work with, or looks itself.
+// doctor asks the daemon, which sees what it will work with, or looks itself. "doctor cn" looks at
+// the host as that of a correspondent without IKE, which needs less.
 func (c *cli) doctor(ctx context.Context) error {
+	if len(c.args) > 0 {
+		if c.args[0] != "cn" {
+			return fmt.Errorf("%w: doctor: %q is not cn", errUsage, c.args[0])
+		}
+		return c.diagnosis(doctor.Check(ctx, doctor.Options{Correspondent: true}))
+	}
 	found, err := call[[]control.Finding](ctx, c, control.Request{Cmd: control.CmdDoctor})
 	if err != nil {
 		if !c.json {
@@ -22,6 +29,10 @@ func (c *cli) doctor(ctx context.Context) error {
 		}
 		found = doctor.Check(ctx, doctor.Options{Ports: doctor.Ports})
 	}
+	return c.diagnosis(found)
+}
+
+func (c *cli) diagnosis(found []control.Finding) error {
 	if err := show(c, found, (*cli).findingsText); err != nil {
 		return err
 	}

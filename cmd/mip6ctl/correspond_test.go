@@ -100,3 +100,18 @@ func TestNothingToList(t *testing.T) {
 		}
 	}
 }
+
+// TestDoctorOfCorrespondent: what only IPsec needs is no fault of such a host.
+func TestDoctorOfCorrespondent(t *testing.T) {
+	var out, errOut bytes.Buffer
+	run(context.Background(), []string{"doctor", "cn", "-json"}, &out, &errOut)
+	var found []control.Finding
+	if err := json.Unmarshal(out.Bytes(), &found); err != nil || len(found) < 5 || errOut.Len() > 0 {
+		t.Fatalf("%v: %s\n%s", err, &out, &errOut)
+	}
+	for _, f := range found {
+		if f.Needed && (f.Feature == "ESP6" || f.Feature == "Migrate" || f.Feature == "UDP port 500") {
+			t.Errorf("%+v", f)
+		}
+	}
+}

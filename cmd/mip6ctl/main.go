@@ -37,6 +37,7 @@ commands:
   sas              SAs and policies of the data plane
   migrations       the last moves and where their time went
   doctor           what this host has and lacks, and what to do; works without a daemon
+  doctor cn        the same for a host that is a correspondent and nothing else, without IKE
   watch            what happens from now on
   rekey SPI        make new keys for the child with this inbound SPI
   rekey HOME NAME  or for a child of a home address: "mh", "payload", or "ike" for the IKE SA
@@ -72,7 +73,7 @@ var commands = map[string]struct {
 	control.CmdRO:         {0, (*cli).ro},
 	control.CmdSAs:        {0, (*cli).sas},
 	control.CmdMigrations: {0, (*cli).migrations},
-	control.CmdDoctor:     {0, (*cli).doctor},
+	control.CmdDoctor:     {1, (*cli).doctor},
 	control.CmdWatch:      {0, (*cli).watch},
 	control.CmdRekey:      {2, (*cli).rekey},
 }

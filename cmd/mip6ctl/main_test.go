@@ -187,6 +187,8 @@ func TestExitStatus(t *testing.T) {
 		{"status -x", exitUsage, "mip6ctl: flag provided but not defined: -x", ""},
 		{"-s " + none + " status", exitNotRunning, "mip6ctl: mip6d is not running: nobody answers on " + none, ""},
 		{"-s " + path + " doctor", exitFault, "", "This host lacks what mip6 needs"},
+		{"doctor ha", exitUsage, `mip6ctl: wrong call: doctor: "ha" is not cn`, ""},
+		{"doctor cn now", exitUsage, `mip6ctl: doctor: unexpected "now"`, ""},
 		{"-s " + path + " rekey", exitUsage, "mip6ctl: wrong call: rekey wants an SPI", ""},
 		{"-s " + path + " rekey xyz", exitUsage, `mip6ctl: wrong call: rekey: "xyz" is no SPI`, ""},
 		{"-s " + path + " rekey 2001:db8::1 tunnel", exitUsage, `mip6ctl: wrong call: rekey: "tunnel" is none of`, ""},
