@@ -56,6 +56,9 @@ func (c *counters) put(p addrPair) error {
 	name := counterName(p)
 	ms = append(ms, counterMessages(unix.NFT_MSG_NEWOBJ, unix.NFT_MSG_NEWSETELEM, p, name)...)
 	if err := c.nft.batch(ms...); err != nil {
+		if !c.ready && errors.Is(err, unix.ENOENT) { // what it does not find is none of ours
+			return fmt.Errorf("%w: %w: nf_tables without counters in maps (nft_objref): %w", host.ErrNoCounter, ErrFeature, err)
+		}
 		return noCounter(err)
 	}
 	c.ready, c.names[p] = true, name
