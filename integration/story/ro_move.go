@@ -73,7 +73,8 @@ type roMoved struct {
 	direct, tunnel time.Duration // outages
 	lost           int           // pings of the direct pair
 	rtt            time.Duration // to the correspondent, directly
-	count          [mhBE + 1]int // messages at the correspondent, by type; retransmissions count
+	count          [mhBE + 1]int // messages on the node's wire and at the correspondent, by type, without repetitions
+	repeated       int           // messages sent again before an answer came
 	// times on the node's wire, after the carrier's return: update to the agent, its
 	// acknowledgement, care-of test, update to the correspondent, its acknowledgement,
 	// the first data sent directly and come directly with the new care-of address
@@ -137,13 +138,35 @@ func (s *story) roMoveTo(ctx context.Context, f *fourPings, to lab.Link, mac [6]
 // readMove takes messages and times from the captures.
 func (s *story) readMove(r *roMoved) error {
 	x := s.pair()
-	atCN, err := s.seen("core-cn0", r.w, func(p lab.Seen) bool { return p.Proto == protoMH })
+	// On the node's wire, so that an answer that is late on a busy machine is told from one that
+	// is not given; the home test, which goes inside ESP there, at the correspondent.
+	all, err := s.seen("mn-eth0", r.w, func(p lab.Seen) bool { return p.Proto == protoMH && p.Type != mhHoTI && p.Type != mhHoT })
 	if err != nil {
 		return err
 	}
-	for _, p := range atCN {
-		if int(p.Type) < len(r.count) {
-			r.count[p.Type]++
+	home, err := s.seen("core-cn0", r.w, func(p lab.Seen) bool { return p.Proto == protoMH && (p.Type == mhHoTI || p.Type == mhHoT) })
+	all = append(all, home...)
+	if err != nil {
+		return err
+	}
+	answers := map[uint8]uint8{mhHoTI: mhHoT, mhCoTI: mhCoT, mhBU: mhBA}
+	open := map[uint8]bool{} // asked, not answered
+	for _, p := range all {
+		if int(p.Type) >= len(r.count) {
+			continue
+		}
+		if open[p.Type] {
+			r.repeated++
+			continue
+		}
+		r.count[p.Type]++
+		for ask, answer := range answers {
+			switch p.Type {
+			case ask:
+				open[ask] = true
+			case answer:
+				open[ask] = false
+			}
 		}
 	}
 	here := Window{r.up, r.w.To}

@@ -21,10 +21,10 @@ func (s *story) optimise(ctx context.Context) error {
 	}
 	// By the tunnel for two seconds, so that both ways can be compared.
 	c := roConf{packets: 2 * rate}
-	begin := time.Now()
 	if err := s.readyRO(ctx, c); err != nil {
 		return err
 	}
+	begin := s.inRO
 	t, err := s.streams(ctx, 7201, 40_000)
 	if err != nil {
 		return err

@@ -156,7 +156,8 @@ func (s *story) sequences(ctx context.Context, c *crafted) error {
 		}
 		s.check(fmt.Sprintf("roattack: sequence numbers: %s (%d)", x.name, x.seq), answered && statusOf(ba) == x.status, "acknowledged %v, status %d, wanted %d, sequence %d", answered, statusOf(ba), x.status, seqOf(ba))
 	}
-	u.seq, u.lifetime, u.careOfNonce = 12, 0, nonceOf(cot)
+	// Deregistration is proved by the home test alone (RFC 6275 §5.2.5).
+	u.seq, u.lifetime, u.careOfNonce, u.key = 12, 0, 0, kbm(tokenOf(hot), nil)
 	if _, _, err := c.answer(ctx, u); err != nil {
 		return err
 	}

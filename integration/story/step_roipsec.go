@@ -30,7 +30,6 @@ func covered(proto string, p lab.Seen) bool {
 // protected plays one protocol: set up by IKE over the care-of address, data, a move.
 func (s *story) protected(ctx context.Context, proto string) error {
 	name := "roipsec " + proto
-	begin := time.Now()
 	if err := s.readyRO(ctx, roConf{protect: proto}); err != nil {
 		return err
 	}
@@ -50,7 +49,7 @@ func (s *story) protected(ctx context.Context, proto string) error {
 	if err := p.run(ctx, 100); err != nil {
 		return err
 	}
-	to := Window{begin, time.Now()}
+	to := Window{s.inRO, time.Now()}
 	if err := settle(ctx); err != nil {
 		return err
 	}
@@ -193,7 +192,7 @@ func (s *story) protectedMove(ctx context.Context, name, proto string, p *pings)
 	s.check(name+": no IKE message, the same SAs", n == 0 && len(before) == 4 && same(before, after), "%s; %s", where, strings.Join(after, ", "))
 	d, lost := p.outage(w)
 	s.check(name+": directly again at once", on.Sub(up) < 2*time.Second && d < time.Second, "%.2f s after the carrier's return; outage %s ms, %d pings", on.Sub(up).Seconds(), ms(millis(d)), lost)
-	return s.checkCovered(ctx, name, proto, Window{on, w.To}, coa)
+	return s.checkCovered(ctx, name, proto, w, coa)
 }
 
 // protoSPIs are the SPIs of transport SAs between the pair at both ends.
@@ -215,7 +214,6 @@ func (s *story) protoSPIs(ctx context.Context, proto string) ([]string, error) {
 
 // staticKey proves updates by a key agreed by hand (RFC 4449): no tests at all.
 func (s *story) staticKey(ctx context.Context) error {
-	begin := time.Now()
 	if err := s.readyRO(ctx, roConf{auth: "static"}); err != nil {
 		return err
 	}
@@ -233,7 +231,7 @@ func (s *story) staticKey(ctx context.Context) error {
 	if err := settle(ctx); err != nil {
 		return err
 	}
-	w := Window{begin, time.Now()}
+	w := Window{s.inRO, time.Now()}
 	r, err := s.captured(w, s.pair())
 	if err != nil {
 		return err

@@ -69,8 +69,8 @@ func (s *story) checkROMove(name string, coti, extra int, r *roMoved) {
 	s.check(name+": the outage is the tunnel's and no more than what the tests take", r.direct <= limit,
 		"directly %s ms, %d pings; by the tunnel %s ms; %d round trips of %s ms and 20 ms of the pings' own are allowed for", ms(millis(r.direct)), r.lost, ms(millis(r.tunnel)), extra, ms(millis(r.rtt)))
 	ok := r.count[mhCoTI] == coti && r.count[mhCoT] == coti && r.count[mhBU] == 1 && r.count[mhBA] == 1 && r.count[mhHoTI] == 0 && r.count[mhBE] == 0
-	s.check(name+": the messages that it needs", ok, "CoTI %d, CoT %d, BU %d, BA %d, HoTI %d, HoT %d, errors %d; wanted: CoTI %d, one update, no home test",
-		r.count[mhCoTI], r.count[mhCoT], r.count[mhBU], r.count[mhBA], r.count[mhHoTI], r.count[mhHoT], r.count[mhBE], coti)
+	s.check(name+": the messages that it needs", ok, "CoTI %d, CoT %d, BU %d, BA %d, HoTI %d, HoT %d, errors %d; wanted: CoTI %d, one update, no home test; %d sent again before an answer came",
+		r.count[mhCoTI], r.count[mhCoT], r.count[mhBU], r.count[mhBA], r.count[mhHoTI], r.count[mhHoT], r.count[mhBE], coti, r.repeated)
 	back := max(r.dataUp.Sub(r.haBU), r.dataDown.Sub(r.haBU))
 	s.check(name+": no timer of seconds", !r.dataUp.IsZero() && !r.dataDown.IsZero() && !r.haBU.IsZero() && back < noSeconds,
 		"packets go directly both ways %s ms after the update to the agent; %v", ms(millis(back)), r)
