@@ -140,7 +140,8 @@ func (m *Machine) moved(e Moved) {
 	m.stats.Moves++
 	s.moves++
 	for _, c := range s.children {
-		if c.Mode != Tunnel {
+		if c.Mode != Tunnel { // its addresses are those of its selectors
+			c.Proxy = c.LocalAddr != local.Addr() || c.RemoteAddr != remote.Addr()
 			continue
 		}
 		if c.LocalAddr == s.local.Addr() {

@@ -283,6 +283,36 @@ func TestNarrowedTransport(t *testing.T) {
 	}
 }
 
+// TestMoveFromHome: a path that was made at home, by IKE from the home address, keeps its
+// addresses when the node goes abroad and comes back.
+func TestMoveFromHome(t *testing.T) {
+	w, mn, cn := pair(t, 6, withAH(t, "sha256", "sha256"))
+	mn.addrs = append(mn.addrs, netip.MustParseAddr(hoaA))
+	want := pathWant("path", AH, hoaA, 1)
+	want.Remote = pfx(haA+"/128", 0)
+	mn.step(Initiate{Conn: "mip6", Local: ap(hoaA), Remote: ap(haA), Children: []ChildWant{want}})
+	w.run(time.Second, nil)
+	agree(t, mn, cn, 1)
+	for _, at := range []string{hoaA, coa1, coa2, hoaA} {
+		mn.step(Moved{SA: mn.established()["mip6"].SA, Local: ap(at)})
+		cn.step(Moved{SA: cn.established()["mip6"].SA, Remote: ap(at)})
+		for range 2 { // as it stands, and as a rekey makes it anew
+			for _, n := range []*node{mn, cn} {
+				c := n.established()["mip6"].Children[0].Child
+				if n == cn {
+					c.LocalAddr, c.RemoteAddr = c.RemoteAddr, c.LocalAddr
+				}
+				if c.LocalAddr.String() != hoaA || c.RemoteAddr.String() != haA || c.Proxy != (at != hoaA) {
+					t.Errorf("%s at %s: %+v", n.name, at, c)
+				}
+			}
+			mn.step(RekeyChild{mn.established()["mip6"].SA, mn.established()["mip6"].Children[0].Child.SPIIn})
+			w.run(time.Second, nil)
+			agree(t, mn, cn, 1)
+		}
+	}
+}
+
 // TestPathByCorrespondent: the correspondent may ask as well: initiator and responder in turn.
 func TestPathByCorrespondent(t *testing.T) {
 	w, mn, cn := pair(t, 6, withAH(t, "sha256", "sha256"))

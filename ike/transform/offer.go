@@ -104,6 +104,9 @@ var keNames = []struct {
 }
 
 func (e Encr) String() string {
+	if e == (Encr{}) {
+		return nameNone
+	}
 	for _, n := range encrNames {
 		if n.e == e {
 			return n.name
