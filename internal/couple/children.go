@@ -183,6 +183,9 @@ func (n *Node) childRefused(a ike.ChildRefused, out []Action) []Action {
 	}
 	clear(s.home.asking)
 	n.keysRefused(s.home, a.Reason)
+	if s.initiator && !s.home.nodes() && len(s.children) == 0 {
+		n.tellIKE(ike.Close{SA: s.id}) // an agent keeps none that is of no use: the node makes its own
+	}
 	n.bootRefused(s.home, a.ByPeer, a.Notify)
 	return out
 }
