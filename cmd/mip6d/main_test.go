@@ -178,36 +178,84 @@ func TestPortInUse(t *testing.T) {
 	oneSentence(t, cmd.Run(), log.String(), "UDP port is in use by another program: port 500")
 }
 
+// running is a mip6d that has begun; lines are what it says.
+type running struct {
+	cmd  *exec.Cmd
+	in   *bufio.Scanner
+	said strings.Builder
+}
+
+func start(t *testing.T, cmd *exec.Cmd) *running {
+	t.Helper()
+	cmd.Stderr = nil
+	log, err := cmd.StderrPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &running{cmd: cmd, in: bufio.NewScanner(log)}
+}
+
+// until reads on to a line with these words.
+func (r *running) until(t *testing.T, words string) {
+	t.Helper()
+	for r.in.Scan() {
+		fmt.Fprintln(&r.said, r.in.Text())
+		if strings.Contains(r.in.Text(), words) {
+			return
+		}
+	}
+	t.Fatalf("it never says %q: %v\n%s", words, r.cmd.Wait(), &r.said)
+}
+
+// end sends SIGTERM and wants an orderly end, after so many errors in the log.
+func (r *running) end(t *testing.T, faults int) {
+	t.Helper()
+	r.signal(t, syscall.SIGTERM)
+	for r.in.Scan() {
+		fmt.Fprintln(&r.said, r.in.Text())
+	}
+	if err := r.cmd.Wait(); err != nil || strings.Count(r.said.String(), "level=ERROR") != faults {
+		t.Errorf("%v\n%s", err, &r.said)
+	}
+}
+
+func (r *running) signal(t *testing.T, s syscall.Signal) {
+	t.Helper()
+	if err := r.cmd.Process.Signal(s); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestOneDaemon: a correspondent without IKE runs, a second one with its folder does not, and
 // the first ends in order.
 func TestOneDaemon(t *testing.T) {
 	kernelOnly(t)
 	dir := folder(t, 0)
 	state := filepath.Join(dir, "state")
-	first, _ := daemonCommand(t, dir, state, "[cn]\n")
-	first.Stderr = nil
-	log, err := first.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := first.Start(); err != nil {
-		t.Fatal(err)
-	}
-	in := bufio.NewScanner(log)
-	var said strings.Builder
-	if !in.Scan() { // its first line comes when the folder is its own
-		t.Fatalf("no word of it: %v, %v", in.Err(), first.Wait())
-	}
-	fmt.Fprintln(&said, in.Text())
-	second, log2 := daemonCommand(t, dir, state, "[cn]\n")
-	oneSentence(t, second.Run(), log2.String(), "another mip6d is using this state directory")
-	if err := first.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	for in.Scan() {
-		fmt.Fprintln(&said, in.Text())
-	}
-	if err := first.Wait(); err != nil || strings.Contains(said.String(), "level=ERROR") {
-		t.Errorf("%v\n%s", err, &said)
-	}
+	cmd, _ := daemonCommand(t, dir, state, "[cn]\n")
+	first := start(t, cmd)
+	first.until(t, "data plane")
+	second, log := daemonCommand(t, dir, state, "[cn]\n")
+	oneSentence(t, second.Run(), log.String(), "another mip6d is using this state directory")
+	first.end(t, 0)
+}
+
+// TestReload: SIGHUP has the file read again. One with a mistake changes nothing.
+func TestReload(t *testing.T) {
+	kernelOnly(t)
+	dir := folder(t, 0)
+	state := filepath.Join(dir, "state")
+	cmd, _ := daemonCommand(t, dir, state, "[cn]\n")
+	d := start(t, cmd)
+	d.until(t, "mip6d is running")
+	daemonCommand(t, dir, state, "[cn]\ndefault = \"maybe\"\n")
+	d.signal(t, syscall.SIGHUP)
+	d.until(t, "the configuration was not reloaded")
+	daemonCommand(t, dir, state, "[cn]\ndefault = \"deny\"\n")
+	d.signal(t, syscall.SIGHUP)
+	d.until(t, "the configuration was reloaded")
+	d.end(t, 1)
 }
