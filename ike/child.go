@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/mip6/mip6/ike/message"
@@ -177,70 +176,6 @@ func (m *Machine) adopt(s *sa, p *pending, c *child) {
 	m.schedule(s)
 }
 
-// sameRole says whether one pair takes the place of the other: the owner's name
-// and number of both are equal.
-func (c *child) sameRole(o *child) bool { return c.Name == o.Name && c.ReqID == o.ReqID }
-
-// supersede decides who deletes what after a rekey. When both sides rekeyed at
-// once there are two new pairs: the one of the exchange with the lowest nonce
-// is deleted by its maker, the old pair by the maker of the other (§2.8.1). The
-// two may be installed here in either order.
-func (m *Machine) supersede(s *sa, p *pending, c *child) {
-	old := p.old
-	if p.initiator {
-		old.own = c
-	} else {
-		old.heir = c
-	}
-	own, heir := present(s, old.own), present(s, old.heir)
-	winner := c
-	if own != nil && heir != nil {
-		if bytes.Compare(own.low, heir.low) < 0 {
-			winner = heir
-			m.deleteChild(s, own)
-		} else {
-			winner = own
-			m.replaced(heir)
-		}
-	}
-	if old.state != childDeleting && present(s, old) != nil {
-		if winner == own {
-			m.deleteChild(s, old)
-		} else if old.state == childUp || own != nil {
-			m.replaced(old)
-		}
-	}
-	if old.believed == nil {
-		old.believed = old
-	}
-	if old.believed != winner {
-		m.emit(ChildRekeyed{OldSPIIn: old.believed.SPIIn, Child: winner.bare()})
-		old.believed = winner
-	}
-}
-
-// replacedTime is how long the peer may take to delete a pair that it replaced.
-const replacedTime = time.Minute
-
-// replaced leaves a pair to the peer to delete; if it does not, we do.
-func (m *Machine) replaced(c *child) {
-	c.state, c.rekeyAt = childReplaced, m.now.Add(replacedTime)
-}
-
-// present returns a pair if the IKE SA still has it.
-func present(s *sa, c *child) *child {
-	if c == nil || s.bySPIIn(c.SPIIn) != c {
-		return nil
-	}
-	return c
-}
-
-// deleteChild queues the Delete of a pair that has a successor.
-func (m *Machine) deleteChild(s *sa, c *child) {
-	c.state, c.rekeyAt = childDeleting, time.Time{}
-	m.enqueue(s, job{kind: jobDeleteChild, proto: c.Proto, spi: c.SPIIn})
-}
-
 // closeChild ends a pair that has no successor: out of the kernel at once, and
 // the peer is told.
 func (m *Machine) closeChild(s *sa, c *child, why Reason) {
@@ -271,22 +206,6 @@ func (m *Machine) removeChild(s *sa, c *child, why Reason) {
 	}
 }
 
-func (m *Machine) index(s *sa, c *child) {
-	for _, spi := range []uint32{c.SPIIn, c.SPIOut} {
-		m.spis[spi] = append(m.spis[spi], s.id)
-	}
-}
-
-func (m *Machine) unindex(s *sa, c *child) {
-	for _, spi := range []uint32{c.SPIIn, c.SPIOut} {
-		if list := without(m.spis[spi], s.id); len(list) > 0 {
-			m.spis[spi] = list
-		} else {
-			delete(m.spis, spi)
-		}
-	}
-}
-
 // without returns a list with the first occurrence of v taken out.
 func without[T comparable](list []T, v T) []T {
 	for i, x := range list {
@@ -295,48 +214,6 @@ func without[T comparable](list []T, v T) []T {
 		}
 	}
 	return list
-}
-
-// expire follows the kernel's alarm about one of our SAs. Our inbound SPIs are
-// unique here, so that one whose address is not what we believe (an unused SA of
-// a node at home keeps its old one) is found all the same.
-func (m *Machine) expire(e Expire) {
-	var inbound *child
-	var owner *sa
-	for _, id := range slices.Clone(m.spis[e.SPI]) {
-		s := m.sas[id]
-		if s == nil {
-			continue
-		}
-		c := s.bySPIIn(e.SPI)
-		if c != nil && e.Proto != 0 && e.Proto != c.Proto {
-			c = nil
-		}
-		if c != nil && c.LocalAddr != e.Dst {
-			inbound, owner, c = c, s, nil
-		}
-		if c == nil {
-			if c = s.bySPIOut(e.Proto, e.SPI); c != nil && c.RemoteAddr != e.Dst {
-				c = nil
-			}
-		}
-		if c != nil {
-			m.alarm(s, c, e.Hard)
-			return
-		}
-	}
-	if inbound != nil && inbound.RemoteAddr != e.Dst {
-		m.alarm(owner, inbound, e.Hard)
-	}
-}
-
-func (m *Machine) alarm(s *sa, c *child, hard bool) {
-	if hard {
-		m.closeChild(s, c, ReasonExpired)
-	} else {
-		m.rekeyChild(s, c)
-	}
-	m.schedule(s)
 }
 
 // rekeyChild starts the rekey of a pair, once.
