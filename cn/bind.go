@@ -2,7 +2,6 @@ package cn
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/mip6/mip6/mobility"
 )
@@ -31,7 +30,7 @@ func (m *Machine) accept(u update) {
 	e.expires = m.now.Add(e.lifetime.Duration())
 	e.unreachable = unreachable{}
 	delete(m.ids, e.refresh.ask)
-	e.refresh = refresh{next: e.expires.Add(-refreshLead(e.lifetime.Duration())), used: e.refresh.used}
+	e.refresh = m.planRefresh(e)
 	m.learn(e, u)
 	a := &answer{to: u, seq: u.seq, ack: u.flags.Has(mobility.FlagAck), what: what}
 	switch {
@@ -176,6 +175,3 @@ func (m *Machine) trim() {
 		m.table.place(e)
 	}
 }
-
-// refreshLead is how long before its end a binding's node is asked to renew it.
-func refreshLead(lifetime time.Duration) time.Duration { return min(lifetime/4, 40*time.Second) }

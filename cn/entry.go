@@ -73,6 +73,7 @@ type answer struct {
 // refresh is how far asking for a new update is.
 type refresh struct {
 	next time.Time // when to ask for the use; zero: not any more
+	from time.Time // from when on a node is asked to renew what is in use
 	ask  uint64    // id of AskUse, not answered
 	sent int       // Binding Refresh Requests
 	used time.Time
@@ -163,7 +164,7 @@ func (t *table) place(e *entry) {
 	default:
 		heap.Fix(q, e.pos)
 	}
-	if q == nil && !e.keep && !e.protected && len(e.waiting) == 0 && t.slots[e.index] == e {
+	if q == nil && !e.keep && !e.protected && len(e.waiting) == 0 {
 		delete(t.byPair, pairOf(e.local, e.home))
 		t.slots[e.index] = nil
 		t.free = append(t.free, e.index)

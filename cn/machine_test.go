@@ -181,6 +181,22 @@ func TestLimiter(t *testing.T) {
 	if n := count(epoch, 1, 20); n != 5 { // the clock went back
 		t.Errorf("%d an hour before", n)
 	}
+	// Those who have the same places share what they allow; nobody gets more by a neighbour.
+	var same []uint64
+	for key := uint64(1_000_000); len(same) < 3*limitWays; key++ {
+		if mix(key^7)%limitSets == 5 {
+			same = append(same, key)
+		}
+	}
+	n := 0
+	for range 3 {
+		for _, key := range same {
+			n += count(epoch.Add(time.Minute), key, 3)
+		}
+	}
+	if n > limitWays*5 {
+		t.Errorf("%d of one set", n)
+	}
 	// All places are taken, and still a few get through.
 	for key := range uint64(100_000) {
 		count(epoch, key+10, 5)

@@ -25,6 +25,7 @@ func (m *Machine) stop() {
 	for _, e := range m.table.slots {
 		if e != nil {
 			m.deny(e, fmt.Errorf("%w: the service ends", ErrDenied))
+			e.answer = nil
 		}
 	}
 	if !started {
