@@ -9,7 +9,6 @@ import (
 
 	"github.com/mip6/mip6/internal/host"
 	"github.com/mip6/mip6/mobility"
-	"golang.org/x/sys/unix"
 )
 
 // correspondents makes a mobile node a without policies of its own, and a correspondent b, which
@@ -97,6 +96,23 @@ func TestCorrespondentAck(t *testing.T) {
 	}
 }
 
+// An application's packet to a care-of address that nobody reaches any more.
+func TestErrorAboutRouting(t *testing.T) {
+	a, b := correspondents(t)
+	behindRouter(t, a, b)
+	hb := b.open(Options{})
+	b.ip(fmt.Sprintf("route add %v/128 via %v", homeA, addrA))
+	b.ip(fmt.Sprintf("xfrm state add src %v dst %v proto route2 mode ro coa %v", addrB, homeA, away))
+	b.ip(fmt.Sprintf("xfrm policy add src %v dst %v dir out priority 18 tmpl src %v dst %v proto route2 mode ro", addrB, homeA, addrB, homeA))
+	lb := watch(t, hb)
+	wait(lb, "b is up", linkIs("vb", true))
+	b.udp(addrB, homeA, 1)
+	e := wait(lb, "the error", func(host.ICMPError) bool { return true })
+	if e.Type != 1 || e.Src != addrB || e.Dst != away || e.Final != homeA || e.Home.IsValid() || e.MH || e.Refuses {
+		t.Errorf("%+v", e)
+	}
+}
+
 // An application's packet with a home address option that the correspondent cannot deliver.
 func TestErrorAboutApplication(t *testing.T) {
 	a, b := correspondents(t)
@@ -108,19 +124,7 @@ func TestErrorAboutApplication(t *testing.T) {
 	b.ip(fmt.Sprintf("xfrm policy add src %v dst %v dir in priority 18 tmpl src %v dst %v proto hao mode ro level use", homeA, addrB, homeA, addrB))
 	la := watch(t, ha)
 	wait(la, "a is up", linkIs("va", true))
-	a.in(func() {
-		fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer unix.Close(fd)
-		if err := unix.Bind(fd, sockaddr(homeA, 0)); err != nil {
-			t.Fatal(err)
-		}
-		if err := unix.Sendto(fd, []byte("data"), 0, &unix.SockaddrInet6{Port: 9999, Addr: addrB.As16()}); err != nil {
-			t.Fatal(err)
-		}
-	})
+	a.udp(homeA, addrB, 1)
 	e := wait(la, "the error", func(host.ICMPError) bool { return true })
 	if e.Type != 1 || e.Code != 4 || e.From != addrB || e.Src != addrA || e.Dst != addrB || e.Home != homeA || e.MH || e.Refuses || e.Final.IsValid() {
 		t.Errorf("%+v", e)

@@ -209,3 +209,30 @@ func TestExplicitRefused(t *testing.T) {
 		t.Errorf("about a routing header: %+v", e)
 	}
 }
+
+// away is a care-of address behind a router a that cannot reach it.
+var away = netip.MustParseAddr("2001:db8:3::c")
+
+func behindRouter(t *testing.T, a, b *space) {
+	t.Helper()
+	a.setSysctl("net/ipv6/conf/all/forwarding", "1")
+	a.ip(fmt.Sprintf("route add unreachable %v/128", away))
+	b.ip(fmt.Sprintf("route add %v/128 via %v", away, addrA))
+}
+
+// A router on the way tells of what it cannot deliver, with the routing header that it did not
+// have to understand.
+func TestExplicitUnreachable(t *testing.T) {
+	a, b := joined(t)
+	behindRouter(t, a, b)
+	hb := b.open(Options{})
+	lb := watch(t, hb)
+	wait(lb, "b is up", linkIs("vb", true))
+	m := ack(t)
+	m.CareOf = away
+	must(t, hb, host.SendMH{MH: m})
+	e := wait(lb, "the error", func(host.ICMPError) bool { return true })
+	if e.Type != 1 || e.From != addrA || e.Src != addrB || e.Dst != away || e.Final != homeA || e.Home.IsValid() || !e.MH || e.Refuses || e.Pointer != 0 {
+		t.Errorf("%+v", e)
+	}
+}
