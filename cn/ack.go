@@ -41,11 +41,14 @@ func (m *Machine) refuse(u update, status mobility.Status, seq uint16) {
 	if status == mobility.StatusProhibited && !u.flags.Has(mobility.FlagAck) {
 		return
 	}
-	to := u.home
+	to, all := u.home, &m.limits.refusals
 	if u.from.IsValid() {
 		to = u.from
 	}
-	if !m.limits.refused.take(m.now, address(to)) || !m.limits.refusals.take(m.now) {
+	if u.signed {
+		all = &m.limits.signed
+	}
+	if !m.limits.refused.take(m.now, address(to)) || !all.take(m.now) {
 		m.count.RefusalsLimited++
 		return
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 // TestForgedAuthenticator: an update in which any bit of what is signed differs is not answered,
-// whichever bit (issue of a forged authenticator; CN-9.5.1-9). Indices alone show themselves.
+// whichever bit (CN-9.5.1-9). Indices alone show themselves.
 func TestForgedAuthenticator(t *testing.T) {
 	r := newRig(t, testConfig())
 	r.run("start; tests")

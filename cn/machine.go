@@ -37,7 +37,8 @@ type limits struct {
 	home, careOf rate    // tests, in all
 	bound        rate    // those of nodes that have a binding: a flood by others is not theirs
 	source       limiter // tests, for one source
-	refusals     rate
+	refusals     rate    // of updates that nothing shows the sender of
+	signed       rate    // of the others
 	refused      limiter
 	errors       rate
 	err          limiter
@@ -82,7 +83,7 @@ func (m *Machine) configure(cfg Config) {
 	m.limits = limits{
 		home: perSecond(tests, tests), careOf: perSecond(tests, tests), bound: perSecond(tests, tests),
 		source:   newLimiter(perSecond(source, source), m.seed),
-		refusals: perSecond(errs, errs),
+		refusals: perSecond(errs, errs), signed: perSecond(errs, errs),
 		// A node sends no more than MAX_UPDATE_RATE of 3 a second (RFC 6275 §11.8, §12).
 		refused: newLimiter(perSecond(3, 10), m.seed),
 		errors:  perSecond(errs, errs),

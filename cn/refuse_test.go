@@ -181,6 +181,17 @@ func TestTokensOfOthers(t *testing.T) {
 	}
 }
 
+// TestOtherCorrespondent: an update is for one correspondent (§6.2.7), even if the tokens are good at both.
+func TestOtherCorrespondent(t *testing.T) {
+	r := newRig(t, testConfig())
+	r.run("start; tests; tests to=cn2")
+	ev := r.bu(words{"from": "coa1"})
+	ev.MH.Dst = cast["cn2"]
+	if acts := r.step(ev); len(acts) != 0 {
+		t.Error(render(acts[0]))
+	}
+}
+
 // TestCookie: the answers carry the cookie, an index and a token (CN-9.4.3-1, CN-9.4.4-1), and each
 // machine has a key of its own (CN-5.2.1-1).
 func TestCookie(t *testing.T) {
