@@ -2,6 +2,7 @@ package couple
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/mip6/mip6/cn"
 	"github.com/mip6/mip6/ha"
@@ -105,6 +106,13 @@ func (n *Node) doOptimise(m *MN, a optimise.Action, out []Action) []Action {
 		return append(out, routeNote(a))
 	case optimise.Stopped:
 		n.optimiseStopped(m)
+		var ops []xfrm.Op
+		for h := n.home(m.Home); len(h.asked) > 0; {
+			ops = append(ops, n.rearm(pair{m.Home, h.asked[0]})...)
+		}
+		if len(ops) > 0 {
+			return append(out, Xfrm{Key: m.Home, Ops: ops})
+		}
 	}
 	return out
 }
@@ -198,6 +206,10 @@ func (n *Node) nodeAt(a netip.Addr) *MN {
 func (n *Node) met(e xfrm.Acquire) {
 	for i := range n.cfg.MNs {
 		if m := &n.cfg.MNs[i]; m.Home == e.Src || m.Home == e.Sel.Src.Addr() {
+			h, remote := n.home(m.Home), e.Sel.Dst.Addr()
+			if len(h.asked) < maxAsked && !slices.Contains(h.asked, remote) {
+				h.asked = append(h.asked, remote)
+			}
 			n.tellOptimise(m, optimise.Met{Remote: e.Sel.Dst.Addr(), Proto: e.Sel.Proto, Port: e.Sel.DstPort})
 		}
 	}

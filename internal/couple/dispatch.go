@@ -84,6 +84,9 @@ func (n *Node) restore(m *MN, e Start) {
 	for _, r := range e.Optimise {
 		if r.Home == m.Home {
 			routes = append(routes, r)
+			x := n.path(pair{r.Home, r.Remote})
+			x.left = &protect.Path{Local: r.Home, Remote: r.Remote, Away: true, CareOf: r.CareOf, HomeAgent: m.HomeAgent,
+				Tunnel: m.reqID(mn.ChildPayload), Direct: true, Accept: true, Ack: true, Protect: r.Protect, ReqID: r.ReqID}
 		}
 	}
 	n.tellOptimise(m, optimise.Restored{Records: routes})

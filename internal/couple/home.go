@@ -35,6 +35,8 @@ type home struct {
 	// place and placed are what was last told of a mobile node's place.
 	place  place
 	placed optimise.Placed
+	// asked are the correspondents for which the databases have asked for a path.
+	asked []netip.Addr
 	// reqids of its children, as far as they are known.
 	reqids []xfrm.ReqID
 	// sas are the IKE SAs that stand, the newest last.

@@ -23,6 +23,7 @@ type path struct {
 	node optimise.Route // what the mobile node's machine wants
 	peer cn.Route       // what the correspondent's machine wants
 	now  protect.Path   // as the databases have it when what is under way is done
+	left *protect.Path  // what an earlier run may have left; nil: nothing
 	// counted is whether the host counts the packets; packets and usedAt are what was last seen.
 	counted bool
 	packets uint64
@@ -64,16 +65,43 @@ func (n *Node) want(x *path) protect.Path {
 func (n *Node) putPath(x *path, t Token, out []Action) []Action {
 	to := n.want(x)
 	ops := n.plan().ChangePath(x.now, to)
+	if x.left != nil {
+		for _, op := range n.plan().ChangePath(*x.left, to) {
+			switch op.(type) {
+			case xfrm.DelPolicy, xfrm.DelSA:
+				ops = append(ops, op)
+			}
+		}
+		x.left = nil
+	}
 	x.now = to
 	if x.node == (optimise.Route{Remote: x.node.Remote}) && x.peer == (cn.Route{Local: x.peer.Local, Home: x.peer.Home}) && !x.counted {
 		delete(n.paths, x.pair)
 		n.pathOrder = slices.DeleteFunc(n.pathOrder, func(o *path) bool { return o == x })
+		ops = append(ops, n.rearm(x.pair)...)
 	}
 	if len(ops) == 0 && t.Owner == Nobody {
 		return out
 	}
 	return append(out, Xfrm{Key: n.pathKey(x.pair), Token: t, Ops: ops})
 }
+
+// rearm lets the databases ask for a path again that is given up: they are silent for a while after they asked.
+func (n *Node) rearm(p pair) []xfrm.Op {
+	h := n.homes[p.local]
+	if h == nil || h.mn == nil {
+		return nil
+	}
+	i := slices.Index(h.asked, p.remote)
+	if i < 0 {
+		return nil
+	}
+	h.asked = slices.Delete(h.asked, i, i+1)
+	return protect.Rearm(p.local, p.remote)
+}
+
+// maxAsked bounds the correspondents that are known to have been asked for.
+const maxAsked = 4096
 
 // pathKey orders what is done for a pair: with what is done for our own home address, or, at
 // a correspondent that is not mobile, for the node's.

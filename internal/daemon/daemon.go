@@ -238,8 +238,9 @@ func (d *daemon) serve(ctx context.Context, rec ledger.Recovered) error {
 	}
 	run("control", func(ctx context.Context) error { return d.control.Serve(ctx, &handler{d}) })
 	begin.SAs = d.ownSAs(inner)
+	d.dropAsked(inner)
 	d.loop.Post(begin)
-	run("clean-up", d.cleanLeftOvers)
+	run("clean-up", func(ctx context.Context) error { return d.cleanLeftOvers(ctx, len(begin.MN)+len(begin.HA) > 0) })
 	run("reload", d.reloads)
 	d.log.Info("mip6d is running", "version", Version(), "roles", d.roles(), "config", d.cfg.File,
 		"recovered", len(begin.MN)+len(begin.HA)+len(begin.Optimise))

@@ -29,14 +29,33 @@ func (d *daemon) ownSAs(ctx context.Context) []xfrm.SA {
 	return out
 }
 
-// cleanLeftOvers removes what an earlier run left and nobody wants any more.
-func (d *daemon) cleanLeftOvers(ctx context.Context) error {
-	settled := time.NewTimer(settleTime)
-	defer settled.Stop()
-	select {
-	case <-ctx.Done():
+// dropAsked removes what the databases keep of paths that they asked an earlier run for: while it
+// is there they do not ask again.
+func (d *daemon) dropAsked(ctx context.Context) {
+	var ops []xfrm.Op
+	err := d.backend.Dump(ctx, xfrm.Filter{SAs: true, Proto: xfrm.HAO}, func(o xfrm.Object) error {
+		if sa, ok := o.(xfrm.SA); ok && sa.Larval {
+			ops = append(ops, xfrm.DelSA{ID: sa.ID()})
+		}
 		return nil
-	case <-settled.C:
+	})
+	d.check("list what was asked for", err)
+	if len(ops) > 0 {
+		d.check("remove what was asked for", errors.Join(d.applyXfrm(ctx, ops)...))
+	}
+}
+
+// cleanLeftOvers removes what an earlier run left and nobody wants any more: at once, unless roles
+// go on from records.
+func (d *daemon) cleanLeftOvers(ctx context.Context, records bool) error {
+	if records {
+		settled := time.NewTimer(settleTime)
+		defer settled.Stop()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-settled.C:
+		}
 	}
 	want := d.wanted(ctx)
 	policies, states, undo := d.journal.left()
