@@ -45,7 +45,7 @@ func (m *Machine) refuse(u update, status mobility.Status, seq uint16) {
 	if u.from.IsValid() {
 		to = u.from
 	}
-	if u.signed {
+	if u.signed || u.auth == IPsec {
 		all = &m.limits.signed
 	}
 	if !m.limits.refused.take(m.now, address(to)) || !all.take(m.now) {
