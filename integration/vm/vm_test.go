@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -55,6 +56,29 @@ grep -c . /sys/module/mip6/refcnt; printf 'a\r\n'; echo "$MIP6_KERNEL $X"; exit 
 	}
 	if b, err := os.ReadFile(filepath.Join(dir, "file")); err != nil || string(b) != "written\n" {
 		t.Errorf("the file written in the guest: %q, %v", b, err)
+	}
+}
+
+// TestSpeed: all clocks of a guest run faster, the kernel's and its timers' alike.
+func TestSpeed(t *testing.T) {
+	needUML(t)
+	var out bytes.Buffer
+	script := `a=$(date +%s); read u x </proc/uptime; sleep 40; b=$(date +%s); read v x </proc/uptime; echo $((b-a)) $((${v%.*}-${u%.*}))`
+	start := time.Now()
+	exit, err := Run(context.Background(), Options{Dir: t.TempDir(), Command: []string{"sh", "-c", script}, Stdout: &out, Speed: 10, Timeout: time.Minute})
+	took := time.Since(start)
+	if err != nil || exit != 0 {
+		t.Fatalf("exit %d, error %v", exit, err)
+	}
+	var wall, up int
+	if n, _ := fmt.Sscan(out.String(), &wall, &up); n != 2 || wall < 40 || up < 39 {
+		t.Errorf("the guest saw %q, want 40 s on both clocks", out.String())
+	}
+	if took >= 40*time.Second {
+		t.Errorf("40 s of the guest took %v", took)
+	}
+	if _, err := Run(context.Background(), Options{Kernel: Host, Speed: 2, Command: []string{"true"}}); !errors.Is(err, ErrKernel) {
+		t.Errorf("another speed on the host: %v", err)
 	}
 }
 
