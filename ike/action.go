@@ -177,7 +177,8 @@ type Refused struct {
 
 // InitialContact says that this peer restarted: the IKE SAs that it had here are
 // dropped (SADown, Kept), their children when the new ones of their names are
-// in, or some seconds later. With several shards, give the others ForgetPeer.
+// in, or some seconds later. It comes for every connection by which the peer had
+// some. With several shards, give the others ForgetPeer.
 type InitialContact struct {
 	SA   SAID
 	Conn string

@@ -193,7 +193,7 @@ func (m *Machine) authDone(s *sa) {
 	more, req := f.want.Children[1:], f.want.Req
 	m.establish(s, req, reply)
 	if p.Notify(message.InitialContact) != nil {
-		m.forgetPeer(s.key(), s.id, s)
+		m.contactBy(s)
 	}
 	for _, w := range more {
 		s.queue = append(s.queue, job{kind: jobChild, want: w, req: req})

@@ -87,8 +87,7 @@ func (m *Machine) authReply(s *sa, c *child) {
 	m.reply(s, ps)
 	if contact {
 		// Only now, when the new pair is in: the traffic has no gap.
-		m.emit(InitialContact{SA: s.id, Conn: s.connName(), Peer: s.peer.ID})
-		m.forgetPeer(s.key(), s.id, s)
+		m.contactBy(s)
 	}
 	if c != nil {
 		m.adopt(s, pend, c)

@@ -1,6 +1,7 @@
 package ike
 
 import (
+	"bytes"
 	"slices"
 
 	"github.com/mip6/mip6/ike/message"
@@ -60,6 +61,26 @@ func (m *Machine) contacted(s *sa) {
 	if o := m.contact[s.first.contact]; o != nil && o.sa == s.id {
 		delete(m.contact, s.first.contact)
 		m.resume = append(m.resume, o.queue...)
+	}
+}
+
+// contactBy drops what the peer of a new IKE SA, which says INITIAL_CONTACT, had
+// here before: by its connection and by every other that would have taken the
+// same peer by the same proof. What is authenticated otherwise may be another
+// peer that has the same name.
+func (m *Machine) contactBy(s *sa) {
+	m.emit(InitialContact{SA: s.id, Conn: s.connName(), Peer: s.peer.ID})
+	m.forgetPeer(s.key(), s.id, s)
+	for _, c := range m.conns {
+		k := peerKey{c.Name, s.peer.ID.Fold()}
+		if c.Name == s.conn.Name || len(m.peers[k])+len(m.orphans[k]) == 0 {
+			continue
+		}
+		if c.LocalID.Fold() == s.localID.Fold() && c.RemoteAuth == s.conn.RemoteAuth &&
+			c.RemoteID.accepts(s.peer.ID) && slices.EqualFunc(c.Authority, s.conn.Authority, bytes.Equal) {
+			m.emit(InitialContact{SA: s.id, Conn: c.Name, Peer: s.peer.ID})
+			m.forgetPeer(k, s.id, s)
+		}
 	}
 }
 
