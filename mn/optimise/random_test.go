@@ -121,7 +121,12 @@ func TestWorlds(t *testing.T) {
 		a, b := w.nodes[2], w.nodes[3]
 		a.speaks, b.speaks = nil, nil
 		if seed%2 == 0 { // forgotten for want of use
+			w.run(30 * time.Second)
+			sent := len(a.all) + len(b.all)
 			w.run(30 * time.Minute)
+			if n := len(a.all) + len(b.all) - sent; n > 0 {
+				w.bad("%d messages that serve nothing", n)
+			}
 			if d := a.m.Deadline(); len(a.m.Info()) > 0 || !d.IsZero() {
 				w.bad("not at rest: %v, deadline %v", a.m.Info(), d)
 			}

@@ -64,6 +64,7 @@ func (m *Machine) settlePeer(now time.Time, p *peer, out []Action) []Action {
 func (m *Machine) expire(now time.Time, p *peer, out []Action) []Action {
 	if p.Acked && due(p.Until, now) {
 		p.Acked, p.Refresh = false, false
+		p.Unused = p.Unused || !m.inUse(now, p)
 	}
 	if due(p.MayUntil, now) {
 		p.MayUntil = time.Time{}
