@@ -9,7 +9,12 @@ type Op interface{ op() }
 type PutSA struct{ SA SA }
 
 // DelSA removes an SA. One that is not there is no error.
-type DelSA struct{ ID ID }
+type DelSA struct {
+	ID ID
+	// Linger waits for a moment (some milliseconds) first, where an operation before it in the same Apply
+	// has turned a policy away from the SA: packets that have chosen it are on their way out still.
+	Linger bool
+}
 
 // PutPolicy adds the policy or replaces the one with its ID, atomically.
 type PutPolicy struct{ Policy Policy }

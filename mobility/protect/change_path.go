@@ -2,6 +2,7 @@ package protect
 
 import (
 	"net/netip"
+	"reflect"
 
 	"github.com/mip6/mip6/xfrm"
 )
@@ -22,14 +23,20 @@ func (p Plan) ChangePath(from, to Path) []xfrm.Op {
 	put := func(pol xfrm.Policy) { ops = append(ops, xfrm.PutPolicy{Policy: pol}) }
 
 	guard := guardOf(from, to)
-	if guard != nil {
+	if guard != nil && !hasPolicy(have.Policies, *guard) {
 		put(*guard)
 	}
-	for _, sa := range want.SAs {
-		if !hasSA(have.SAs, sa) {
-			ops = append(ops, xfrm.PutSA{SA: sa})
+	// The address in the option changes while nothing is sent with it, or with a new policy at once.
+	late := xfrm.ID{Src: to.Local, Dst: to.Remote, Proto: xfrm.HAO}
+	putStates := func(now func(xfrm.ID) bool) {
+		for _, sa := range want.SAs {
+			if !hasSA(have.SAs, sa) && now(sa.ID()) {
+				ops = append(ops, xfrm.PutSA{SA: sa})
+			}
 		}
 	}
+	after := from.direct() && !to.direct()
+	putStates(func(id xfrm.ID) bool { return !after || id != late })
 	accepted := from.in(false)
 	for _, pol := range widest(from, to) {
 		if !hasPolicy(accepted, pol) {
@@ -37,18 +44,8 @@ func (p Plan) ChangePath(from, to Path) []xfrm.Op {
 			accepted = replace(accepted, pol)
 		}
 	}
-	// Connected sockets notice a state's new care-of address by its policy only.
-	moved := from.sendsWith() != to.sendsWith()
-	for _, pol := range to.out() {
-		if moved || !hasPolicy(have.Policies, pol) {
-			put(pol)
-		}
-	}
-	for _, pol := range from.out() {
-		if !hasPolicyID(want.Policies, pol.ID()) && (guard == nil || pol.ID() != guard.ID()) {
-			ops = append(ops, xfrm.DelPolicy{ID: pol.ID()})
-		}
-	}
+	turned := p.changeOut(from, to, guard, &ops)
+	putStates(func(id xfrm.ID) bool { return after && id == late })
 	for _, pol := range to.in(false) {
 		if !hasPolicy(accepted, pol) {
 			put(pol)
@@ -61,13 +58,36 @@ func (p Plan) ChangePath(from, to Path) []xfrm.Op {
 	}
 	for _, sa := range have.SAs {
 		if !hasSAID(want.SAs, sa.ID()) {
-			ops = append(ops, xfrm.DelSA{ID: sa.ID()})
+			ops = append(ops, xfrm.DelSA{ID: sa.ID(), Linger: turned && sa.Src == from.Local})
 		}
 	}
 	if guard != nil && !hasPolicyID(want.Policies, guard.ID()) {
 		ops = append(ops, xfrm.DelPolicy{ID: guard.ID()})
 	}
 	return ops
+}
+
+// changeOut changes the outbound policies and tells whether one was turned away from a header. The
+// guard stays.
+func (p Plan) changeOut(from, to Path, guard *xfrm.Policy, ops *[]xfrm.Op) (turned bool) {
+	have, want := from.out(), to.out()
+	// Connected sockets notice a state's new care-of address by its policy only.
+	moved := from.sendsWith() != to.sendsWith()
+	for _, pol := range want {
+		done := guard != nil && reflect.DeepEqual(pol, *guard)
+		if !done && (moved || !hasPolicy(have, pol)) {
+			*ops = append(*ops, xfrm.PutPolicy{Policy: pol})
+		}
+	}
+	for _, pol := range have {
+		if !hasPolicyID(want, pol.ID()) && (guard == nil || pol.ID() != guard.ID()) {
+			*ops = append(*ops, xfrm.DelPolicy{ID: pol.ID()})
+		}
+		for _, t := range pol.Templates {
+			turned = turned || t.Mode == xfrm.RouteOpt
+		}
+	}
+	return turned
 }
 
 // widest are inbound policies that accept what from accepts and what to accepts. Protection that to
@@ -90,19 +110,52 @@ func widest(from, to Path) []xfrm.Policy {
 	return x.in(from.Away != to.Away)
 }
 
-// guardOf keeps a packet from the state of the home address option in the moment in which it is there and
+// guardOf keeps packets from the state of the home address option in the moments in which it is there and
 // the path's own policy is not: the triggers of a Plan would put the option inside the tunnel.
 // It is that policy without the option, nil where there is no such moment.
 func guardOf(from, to Path) *xfrm.Policy {
-	has := func(x Path) bool { return x.direct() || x.binds() }
-	alone := func(x Path) bool { return !has(x) && x.Protect == 0 }
-	if !to.tunnelled() && !to.direct() || !to.CareOf.IsValid() || to.Tunnel == 0 ||
-		!(alone(from) && len(from.out()) == 0 && has(to) || alone(to) && has(from)) {
+	serves := func(x Path) bool { return hasPolicyID(x.out(), pathOut(x).ID()) }
+	if !to.Away || !to.CareOf.IsValid() || to.Tunnel == 0 || from.ready() == to.ready() ||
+		to.ready() && serves(from) || from.ready() && serves(to) {
 		return nil
 	}
 	to.Direct, to.Protect, to.ReqID = false, 0, 0
-	return &xfrm.Policy{Sel: xfrm.Selector{Src: host(to.Local), Dst: host(to.Remote)}, Dir: xfrm.Out,
-		Priority: PriorityPath, Templates: to.departure(false)}
+	guard := pathOut(to)
+	guard.Templates = to.departure(false)
+	return &guard
+}
+
+// pathOut is the outbound policy of payload, without templates.
+func pathOut(x Path) xfrm.Policy {
+	return xfrm.Policy{Sel: xfrm.Selector{Src: host(x.Local), Dst: host(x.Remote)}, Dir: xfrm.Out, Priority: PriorityPath}
+}
+
+// WithPaths makes one of the operations of a node's move and those of its paths, which name the tunnel
+// too where they are not direct: they are out of its way while the tunnel moves, and follow it at
+// once. Each change is from and to of one path.
+func (p Plan) WithPaths(move []xfrm.Op, changes [][2]Path) []xfrm.Op {
+	first, behind := -1, len(move)
+	for i, op := range move {
+		if m, ok := op.(xfrm.Migrate); ok && m.Migration.Moves[0].Mode == xfrm.Tunnel {
+			if first < 0 {
+				first = i
+			}
+			behind = i + 1
+		}
+	}
+	moves := first >= 0
+	first = max(first, 0)
+	out := append([]xfrm.Op(nil), move[:first]...)
+	for _, c := range changes {
+		if x := c[0]; moves && x.Protect == 0 && x.tunnelled() && len(x.out()) > 0 {
+			out = append(out, xfrm.DelPolicy{ID: pathOut(x).ID()})
+		}
+	}
+	out = append(out, move[first:behind]...)
+	for _, c := range changes {
+		out = append(out, p.ChangePath(c[0], c[1])...)
+	}
+	return append(out, move[behind:]...)
 }
 
 // sends are the care-of addresses that the headers of what is sent have.

@@ -184,7 +184,7 @@ func (d db) wrong(from, to Path) string {
 			}
 		}
 	}
-	if _, ok := d.sas[xfrm.ID{Src: to.Local, Dst: to.Remote, Proto: xfrm.HAO}]; ok && to.Tunnel != 0 && to.CareOf.IsValid() && out == nil {
+	if _, ok := d.sas[xfrm.ID{Src: to.Local, Dst: to.Remote, Proto: xfrm.HAO}]; ok && from.Tunnel*to.Tunnel != 0 && to.CareOf.IsValid() && out == nil {
 		return "the state of the home address option without a policy of the path"
 	}
 	if from.Away != to.Away || from.Tunnel != to.Tunnel {
@@ -201,6 +201,49 @@ func (d db) wrong(from, to Path) string {
 		}
 	}
 	return ""
+}
+
+// In a node's move the policies of its paths that name the tunnel are away while it moves, and with
+// it again at once.
+func TestWithPaths(t *testing.T) {
+	p, none := optimising(t, Node), netip.Addr{}
+	from, to := at(Node, Away, coa1, none), at(Node, Away, coa2, none)
+	x := Path{Local: hoa, Remote: cn, Away: true, CareOf: coa1, HomeAgent: ha, Tunnel: from.ReqIDs.Payload, Accept: true}
+	y := x
+	y.Remote, y.Direct = peer1, true
+	x2, y2 := x, y
+	x2.CareOf, y2.CareOf, y2.Direct = coa2, coa2, false
+	d := load(p.Want(from))
+	for _, x := range []Path{x, y} {
+		d.apply(t, p.ChangePath(Path{Local: x.Local, Remote: x.Remote}, x))
+	}
+	golden(t, "withpaths.txt", []section{{"move with two paths", p.WithPaths(p.Change(from, to, Grace{}), [][2]Path{{x, x2}, {y, y2}})}})
+	for _, op := range p.WithPaths(p.Change(from, to, Grace{}), [][2]Path{{x, x2}, {y, y2}}) {
+		old := func() bool {
+			for _, pol := range d.policies {
+				if pol.Dir == xfrm.Out && pol.Priority < PriorityPayload && pol.Priority != PriorityTests && pol.Templates[len(pol.Templates)-1].Src == coa1 {
+					return true
+				}
+			}
+			return false
+		}
+		if _, moves := op.(xfrm.Migrate); moves && old() {
+			t.Errorf("the tunnel moves while a policy names its old end")
+		}
+		d.apply(t, []xfrm.Op{op})
+	}
+	want := load(p.Want(to))
+	for _, x := range []Path{x2, y2} {
+		for _, sa := range p.WantPath(x).SAs {
+			want.sas[sa.ID()] = sa
+		}
+		for _, pol := range p.WantPath(x).Policies {
+			want.policies[pol.ID()] = pol
+		}
+	}
+	if !reflect.DeepEqual(d, want) {
+		t.Errorf("got %v\nwant %v", d, want)
+	}
 }
 
 // What each way of a packet meets (RFC 6275 §6.4, §11.3.1).

@@ -23,6 +23,13 @@ func (x Path) direct() bool { return x.Away && x.Direct && x.CareOf.IsValid() }
 // tunnelled tells whether what we send goes by the tunnel, or nowhere while there is none.
 func (x Path) tunnelled() bool { return x.Away && !x.direct() }
 
+// ready tells whether the state of the home address option is there: from before packets go directly
+// until after, so that none meets a state that is just being deleted. The path's own policy, which puts them into
+// the tunnel, keeps the triggers of a Plan from it.
+func (x Path) ready() bool {
+	return x.Away && x.CareOf.IsValid() && (x.Direct || x.Accept) || x.binds()
+}
+
 // binds tells whether a Binding Update goes under the SA of the path: it needs the home address option
 // before anything else does.
 func (x Path) binds() bool {
@@ -60,7 +67,7 @@ func (x Path) states() []xfrm.SA {
 			out = append(out, ro(xfrm.Route2, x.Local, x.Remote, x.RemoteCareOf))
 		}
 	}
-	if x.direct() || x.binds() {
+	if x.ready() {
 		out = append(out, ro(xfrm.HAO, x.Local, x.Remote, x.CareOf))
 	}
 	return out
@@ -98,11 +105,8 @@ func (x Path) in(loose bool) []xfrm.Policy {
 func (x Path) arrival(direct bool) []xfrm.Template {
 	var out []xfrm.Template
 	if x.Tunnel != 0 {
-		careOf := x.CareOf // the kernel does not look at it
-		if !careOf.IsValid() {
-			careOf = any6
-		}
-		out = append(out, xfrm.Template{Src: x.HomeAgent, Dst: careOf, Proto: xfrm.ESP, Mode: xfrm.Tunnel,
+		// The kernel looks at the source only: so a move changes nothing here.
+		out = append(out, xfrm.Template{Src: x.HomeAgent, Dst: any6, Proto: xfrm.ESP, Mode: xfrm.Tunnel,
 			ReqID: x.Tunnel, Optional: direct || !x.Away})
 	}
 	if x.Away && direct {
@@ -128,7 +132,7 @@ func (x Path) out() []xfrm.Policy {
 	if x.Protect != 0 {
 		out = append(out, policy(protoMH, PriorityPathMH, x.binds()))
 	}
-	if x.Protect != 0 || x.direct() || x.bound() && !x.tunnelled() {
+	if x.Protect != 0 || x.ready() && (x.Direct || x.Tunnel != 0) || x.bound() && !x.tunnelled() {
 		out = append(out, policy(0, PriorityPath, x.direct()))
 	}
 	return out

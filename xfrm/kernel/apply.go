@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -21,13 +22,16 @@ func (b *Backend) Apply(ctx context.Context, ops []xfrm.Op) []error {
 	err := b.with(ctx, func(s *socket) {
 		for start := 0; start < len(ops); {
 			end := runEnd(ops, start)
-			if _, copies := ops[start].(xfrm.CopySA); copies {
+			if start > 0 && lingers(ops[start]) {
+				linger(ctx)
+			}
+			if isCopy(ops[start]) {
 				b.applyCopies(s, ops[start:end], errs[start:end])
 				start = end
 				continue
 			}
 			after := end
-			if end < len(ops) {
+			if end < len(ops) && isCopy(ops[end]) {
 				after = runEnd(ops, end)
 			}
 			back := b.readLeaving(s, ops[start:end], ops[end:after])
@@ -47,17 +51,36 @@ func (b *Backend) Apply(ctx context.Context, ops []xfrm.Op) []error {
 	return errs
 }
 
-// runEnd is where the run of copies, or of anything else, ends that begins at start.
+// runEnd is where the run of copies, of deletions that linger, or of anything else, ends that begins
+// at start.
 func runEnd(ops []xfrm.Op, start int) int {
-	_, copies := ops[start].(xfrm.CopySA)
 	end := start + 1
-	for end < len(ops) {
-		if _, c := ops[end].(xfrm.CopySA); c != copies {
-			break
-		}
+	for end < len(ops) && isCopy(ops[end]) == isCopy(ops[start]) && (lingers(ops[end-1]) || !lingers(ops[end])) {
 		end++
 	}
 	return end
+}
+
+func isCopy(op xfrm.Op) bool {
+	_, is := op.(xfrm.CopySA)
+	return is
+}
+
+func lingers(op xfrm.Op) bool {
+	d, is := op.(xfrm.DelSA)
+	return is && d.Linger
+}
+
+// lingerTime is how long a packet may be between its policy and its state on a busy host.
+const lingerTime = 2 * time.Millisecond
+
+func linger(ctx context.Context) {
+	t := time.NewTimer(lingerTime)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
 }
 
 // applyRun sends one message for each operation that can be sent, and the copies

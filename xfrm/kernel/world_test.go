@@ -185,8 +185,9 @@ func (h *wHost) moveNode(careOf netip.Addr) {
 	h.w.Helper()
 	to := h.binding
 	to.CareOf = careOf
-	spi := xfrm.SPI(0x6001 + 2*uint32(h.addr.As16()[14]))
-	h.apply(h.plan.Change(h.binding, to, protect.Grace{Inbound: []xfrm.SPI{spi}})...)
+	grace := protect.Grace{Inbound: []xfrm.SPI{xfrm.SPI(0x6001 + 2*uint32(h.addr.As16()[14]))}}
+	h.apply(protect.EndGrace(careOf, grace)...) // that of the move before
+	h.apply(h.plan.Change(h.binding, to, grace)...)
 	h.binding = to
 }
 
@@ -373,8 +374,9 @@ func (w *world) look(s *stream, what string, want ...string) {
 	w.pass(s, 30)
 	w.seen.clear()
 	w.pass(s, 50)
-	for range 200 { // the capture may be behind
-		if w.seen.total() >= 100 {
+	for range 200 { // the capture may be behind, and one direction
+		missing := slices.ContainsFunc(want, func(c string) bool { return w.seen.count(c) < 5 })
+		if !missing {
 			break
 		}
 		w.pass(s, 5)
@@ -491,13 +493,10 @@ func (c *capture) chains() []string {
 	return slices.Clone(c.order)
 }
 
-func (c *capture) total() (n int) {
+func (c *capture) count(what string) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, v := range c.counts {
-		n += v
-	}
-	return n
+	return c.counts[what]
 }
 
 // chain writes the headers of an IPv6 packet: "COA1>CN hao=HOA 17". Neighbour discovery is "".
