@@ -37,6 +37,9 @@ func (h *Host) buildCN(o Options) *couple.CN {
 	c := cn.Config{FirstReqID: protect.PathReqID(protect.Correspondent, 0)}
 	serves := map[string]bool{}
 	for _, r := range o.Rules {
+		if !r.To.Contains(h.address()) {
+			continue
+		}
 		for i := range o.Nodes {
 			p := cn.Peer{Home: HomeAddress(i), Auth: cn.Auth(r.Auth), Key: r.Key, Proto: r.Protect}
 			if r.Protect != 0 {

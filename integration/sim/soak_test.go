@@ -69,7 +69,8 @@ func soakOptions(seed uint64, r *rand.Rand) Options {
 
 // event does something at random.
 func (s *soak) event() {
-	h := s.Node(s.r.IntN(len(s.Hosts) - 1))
+	nodes := s.Nodes()
+	h := nodes[s.r.IntN(len(nodes))]
 	any := s.Hosts[s.r.IntN(len(s.Hosts))]
 	switch k := s.r.IntN(20); {
 	case k < 9:
@@ -130,7 +131,7 @@ func (s *soak) rest(t *testing.T) {
 		if h.Node == nil {
 			h.Start()
 		}
-		if away, home := h.place(); !away && !home {
+		if away, home := h.place(); !away && !home && !h.fixed {
 			s.Attach(h, wlan, s.Links[s.r.IntN(len(s.Links))])
 		}
 	}
