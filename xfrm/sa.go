@@ -97,7 +97,9 @@ type Encap struct {
 	SrcPort, DstPort uint16
 }
 
-// Stats counts the use of an SA or a policy.
+// Stats counts the use of an SA or a policy. Linux counts the packets of every SA, but
+// writes down when the last one came or left for outbound RouteOpt states only: whether an
+// inbound one is in use its packets tell, asked for twice.
 type Stats struct {
 	Bytes, Packets                 uint64
 	Added, LastUsed                time.Time // zero: never or unknown

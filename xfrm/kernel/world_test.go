@@ -389,6 +389,18 @@ func (w *world) look(s *stream, what string, want ...string) {
 	}
 }
 
+// see waits until a chain of headers was on the wire so often.
+func (w *world) see(what string, n int) {
+	w.Helper()
+	for range 5000 {
+		if w.seen.count(what) >= n {
+			return
+		}
+		<-time.After(time.Millisecond)
+	}
+	w.Errorf("not %d times %q:\n%s%s", n, what, w.seen.text(), w.drops())
+}
+
 // stop ends the traffic and gives what was lost on the way to each end.
 func (s *stream) stop() (sent [2]int64, lost [2]int64) {
 	select {
