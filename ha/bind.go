@@ -151,6 +151,13 @@ func (m *Machine) following(n *node, w *work) {
 }
 
 func (m *Machine) changed(n *node, what What, u update, e binding.Entry, old netip.Addr, status mobility.Status) {
+	switch {
+	case what == Registered || n.since.IsZero():
+		n.since, n.moved, n.moves = m.now, m.now, 0
+	case what == Moved:
+		n.moved = m.now
+		n.moves++
+	}
 	m.emit(Changed{At: m.now, Home: n.addr(), What: what, CareOf: e.CareOf, Old: old, Seq: u.seq,
 		Lifetime: e.Lifetime, Status: status, AtHome: !u.wire.IsValid()})
 }

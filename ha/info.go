@@ -73,6 +73,9 @@ type NodeInfo struct {
 	Tunnel          netip.Addr // where the payload states end; zero: there are none
 	MHIn, PayloadIn xfrm.SPI   // inbound SPIs of the newest children; 0: none
 	Restored        bool       // with keys of before the restart
+	// Since is when the binding came about, as far as this run knows; LastMove and Moves are of its care-of address.
+	Since, LastMove time.Time
+	Moves           uint32
 }
 
 // Page gives up to max home addresses to each, from the cursor on, 0 for the
@@ -103,7 +106,8 @@ func (m *Machine) info(n *node) NodeInfo {
 	r := m.record(n)
 	i := NodeInfo{Home: r.Home, HomeAgent: r.Agent, Identity: r.Identity, State: r.State, CareOf: r.CareOf, Seq: r.Seq,
 		Flags: r.Flags, Lifetime: r.Lifetime, Expires: r.Expires, Assigned: r.Assigned, Phase: r.Phase,
-		ReqIDs: m.reqIDs(n), Handle: n.handle, KeysAt: r.KeysAt, Tunnel: n.tunnelEnd(), MHIn: n.mh, PayloadIn: n.payload, Restored: n.restored}
+		ReqIDs: m.reqIDs(n), Handle: n.handle, KeysAt: r.KeysAt, Tunnel: n.tunnelEnd(), MHIn: n.mh, PayloadIn: n.payload, Restored: n.restored,
+		Since: n.since, LastMove: n.moved, Moves: n.moves}
 	if n.work != nil && len(n.work.probes) > 0 {
 		i.State, i.CareOf, i.Seq = Probing, n.work.update.careOf, n.work.update.seq
 	}

@@ -29,6 +29,10 @@ type node struct {
 	// movingFrom where they ended before the migration that is under way.
 	tunnelAt, movingFrom [16]byte
 
+	// When the binding came about (since this run began, for one of the ledger) and last moved, and how often.
+	since, moved time.Time
+	moves        uint32
+
 	handle   uint64 // of the newest IKE SA; 0: none
 	keysAt   [16]byte
 	mh       xfrm.SPI // inbound SPI of the newest child of the kind; 0: none

@@ -122,7 +122,10 @@ func (m *Machine) accepted(now time.Time, u sent, ba mobility.BindingAck, opts m
 	// max(L_remain - (L_update - L_ack), 0), counted from the sending (§11.7.3).
 	granted := u.Lifetime - max(u.Lifetime-ba.Lifetime.Duration(), 0)
 	r.BoundUntil = u.At.Add(granted)
-	r.Registered, r.At = r.BoundUntil.After(now), s.Bind.CareOf
+	if !r.Registered {
+		r.Since = now
+	}
+	r.Registered, r.At, r.Granted = r.BoundUntil.After(now), s.Bind.CareOf, granted
 	if !r.Registered {
 		r.BoundUntil, r.Acked = time.Time{}, false
 		m.pause(now)

@@ -266,6 +266,8 @@ type Info struct {
 	Seq             uint16
 	Status          int // of the last acknowledgement; -1: none yet
 	StatusText      string
+	Since           time.Time // there has been a registration; zero: there is none
+	Granted         time.Duration
 	Expires         time.Time
 	RefreshAt       time.Time
 	KeyMobility     bool // K was agreed upon

@@ -54,7 +54,7 @@ func (m *Machine) Info() Info {
 	i.Bound = i.Ready && s.Reg.Registered && s.Reg.At == s.Bind.CareOf
 	i.Sent = i.Bound || i.Ready && s.Reg.Want == wantBind && s.Reg.Tries > 0
 	if s.Reg.Registered {
-		i.Expires, i.RefreshAt = s.Reg.BoundUntil, s.Reg.RefreshAt
+		i.Expires, i.RefreshAt, i.Since, i.Granted = s.Reg.BoundUntil, s.Reg.RefreshAt, s.Reg.Since, s.Reg.Granted
 	}
 	if s.Reg.Status >= 0 {
 		i.StatusText = mobility.Status(s.Reg.Status).String()

@@ -34,6 +34,8 @@ type registration struct {
 	BoundUntil time.Time  // the agent may have a binding until then
 	Registered bool       // and has acknowledged it
 	At         netip.Addr // for this care-of address
+	Since      time.Time  // bound without a break
+	Granted    time.Duration
 	RefreshAt  time.Time
 
 	Status   int // of the last acknowledgement

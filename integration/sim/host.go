@@ -46,6 +46,7 @@ type Host struct {
 	mnRecs  []mn.Record
 	haRecs  []ha.Record
 	optRecs []optimise.Record
+	cnRecs  []cn.Record
 	busy    map[netip.Addr]time.Time // when the executor of a key is free
 	wakeAt  time.Time
 	left    leftover
@@ -83,7 +84,7 @@ func (h *Host) Start() {
 	h.wakeAt, h.leakSince, h.startedAt = time.Time{}, time.Time{}, h.w.Now
 	h.build(h)
 	h.w.logf("%s starts", h.Name)
-	ev := couple.Start{MN: slices.Clone(h.mnRecs), HA: slices.Clone(h.haRecs), Optimise: slices.Clone(h.optRecs)}
+	ev := couple.Start{MN: slices.Clone(h.mnRecs), HA: slices.Clone(h.haRecs), Optimise: slices.Clone(h.optRecs), CN: slices.Clone(h.cnRecs)}
 	for _, s := range h.db().SAs {
 		if protect.Owned(s.ReqID) && !s.Larval {
 			s.AEAD, s.Crypt, s.Auth = xfrm.AEAD{}, xfrm.Crypt{}, xfrm.Auth{}
@@ -173,6 +174,9 @@ func (h *Host) carryOut(acts []couple.Action) {
 		case couple.SaveRoute:
 			h.dropRoute(a.Record.Home, a.Record.Remote)
 			h.optRecs = append(h.optRecs, a.Record)
+		case couple.SaveCN:
+			h.cnRecs = slices.DeleteFunc(h.cnRecs, func(r cn.Record) bool { return r.Local == a.Record.Local && r.Home == a.Record.Home })
+			h.cnRecs = append(h.cnRecs, a.Record)
 		case couple.ForgetRoute:
 			h.dropRoute(a.Home, a.Remote)
 		case couple.SaveHA:

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/mip6/mip6/mobility/protect"
 	"github.com/mip6/mip6/xfrm"
 )
 
@@ -63,6 +64,7 @@ func (h *Host) emit(p packet, f flow) (packet, *verdict) {
 	bundle, missing := resolve(db, pol, f)
 	if missing >= 0 {
 		v := ends("no state for %v", pol.Templates[missing].Proto)
+		h.w.logf("%s: no state for %v %v -> %v at %s", h.Name, pol.Templates[missing].Proto, f.src, f.dst, protect.PolicyText(*pol))
 		v.miss = func() {
 			if seq := h.FW.Miss(pol.ID(), missing, f.selector()); seq != 0 {
 				h.w.After(larvalTime, func() { h.forgetMiss(seq) })

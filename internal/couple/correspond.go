@@ -142,6 +142,8 @@ func (n *Node) doCN(a cn.Action, out []Action) []Action {
 		n.pairMoved(pair{a.Local, a.Home}, a.CareOf)
 	case cn.KeyDown:
 		n.pairDown(pair{a.Local, a.Home})
+	case cn.Save:
+		return append(out, SaveCN{a.Record})
 	case cn.Note:
 		attrs := a.Attrs
 		if a.Home.IsValid() {

@@ -61,6 +61,9 @@ func (n *Node) start(e Start, out []Action) []Action {
 		n.restore(&n.cfg.MNs[i], e)
 	}
 	out = n.startBoot(e, out)
+	if len(e.CN) > 0 {
+		n.tellCN(cn.Restored{Records: e.CN})
+	}
 	n.tellCN(cn.Start{})
 	if n.cfg.HA != nil {
 		if len(e.HA) > 0 {

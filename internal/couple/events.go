@@ -47,6 +47,7 @@ type Start struct {
 	MN       []mn.Record
 	HA       []ha.Record
 	Optimise []optimise.Record
+	CN       []cn.Record
 	SAs      []xfrm.SA // without keys
 }
 
@@ -171,6 +172,9 @@ type Usage struct {
 type SaveRoute struct{ Record optimise.Record }
 type ForgetRoute struct{ Home, Remote netip.Addr }
 
+// SaveCN writes the record of a node to a correspondent's ledger.
+type SaveCN struct{ Record cn.Record }
+
 // SaveMN and SaveHA write a record to the ledger before what follows it; Forget
 // removes that of a home address.
 type SaveMN struct {
@@ -221,6 +225,7 @@ func (AllocSPI) action()    {}
 func (ProbeDAD) action()    {}
 func (IKE) action()         {}
 func (SaveMN) action()      {}
+func (SaveCN) action()      {}
 func (Usage) action()       {}
 func (SaveRoute) action()   {}
 func (ForgetRoute) action() {}

@@ -146,6 +146,33 @@ func (n *Node) checkPlace(h *home, early bool, out []Action) []Action {
 	return out
 }
 
+// withPaths takes the paths of a home address along where its tunnel moves: those that are not direct
+// name the tunnel too, and must not be met where it was.
+func (n *Node) withPaths(h *home, ops []xfrm.Op) []xfrm.Op {
+	tunnel := slices.ContainsFunc(ops, func(op xfrm.Op) bool {
+		m, ok := op.(xfrm.Migrate)
+		return ok && len(m.Migration.Moves) > 0 && m.Migration.Moves[0].Mode == xfrm.Tunnel
+	})
+	if !tunnel || h.mn == nil {
+		return ops
+	}
+	i := h.mn.Machine.Info()
+	at := place{away: i.Away, careOf: i.CareOf}
+	if at == h.place {
+		return ops
+	}
+	h.place = at
+	var changes [][2]protect.Path
+	for _, x := range n.pathOrder {
+		if x.local == h.addr {
+			to := n.want(x)
+			changes = append(changes, [2]protect.Path{x.now, to})
+			x.now = to
+		}
+	}
+	return n.plan().WithPaths(ops, changes)
+}
+
 // used answers a machine's question.
 func (n *Node) used(e UsageDone) {
 	x := n.paths[pair{e.Local, e.Remote}]

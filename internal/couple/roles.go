@@ -22,7 +22,7 @@ func (n *Node) doMN(a mn.Action, out []Action) []Action {
 		return append(out, Host{Key: a.Home, Token: mnToken(a.Home, a.ID), Ops: a.Ops})
 	case mn.Xfrm:
 		n.noteOps(a.Home, a.Ops)
-		return append(out, Xfrm{Key: a.Home, Token: mnToken(a.Home, a.ID), Ops: a.Ops})
+		return append(out, Xfrm{Key: a.Home, Token: mnToken(a.Home, a.ID), Ops: n.withPaths(n.home(a.Home), a.Ops)})
 	case mn.KeyUp:
 		n.keyUp(a)
 	case mn.KeyMoved:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/mip6/mip6/mn"
 	"github.com/mip6/mip6/mn/optimise"
 	"github.com/mip6/mip6/mobility"
+	"github.com/mip6/mip6/xfrm"
 )
 
 var _ control.RouteHandler = (*handler)(nil)
@@ -54,6 +56,7 @@ func (h *handler) Bindings(ctx context.Context, p control.Page) (control.Binding
 	out := control.Bindings{Bindings: []control.Binding{}}
 	limit := limitOf(p)
 	add := func(b control.Binding) { out.Bindings = append(out.Bindings, b) }
+	spis := make(map[netip.Addr]xfrm.SPI)
 	left := func() int { return limit - len(out.Bindings) }
 	err = d.loop.Inspect(ctx, func() {
 		if table == "mn" {
@@ -77,6 +80,7 @@ func (h *handler) Bindings(ctx context.Context, p control.Page) (control.Binding
 				if cursor = d.ha.Page(cursor, left(), func(i ha.NodeInfo) {
 					if i.State == ha.Bound || i.State == ha.Probing { // others have keys only
 						add(agentBinding(i))
+						spis[i.Home] = i.PayloadIn
 					}
 				}); cursor > 0 {
 					out.Next = fmt.Sprint("ha ", cursor)
@@ -95,6 +99,7 @@ func (h *handler) Bindings(ctx context.Context, p control.Page) (control.Binding
 			}
 		}
 	})
+	d.tunnelUse(ctx, out.Bindings, spis)
 	return out, err
 }
 
@@ -118,20 +123,34 @@ func nodeBinding(i mn.Info) control.Binding {
 	return control.Binding{Role: control.RoleMobileNode, Local: i.Home, Peer: i.HomeAgent, With: control.RoleHomeAgent,
 		Home: i.Home, CareOf: i.CareOf, Identity: "(this node)", State: i.State.String(), Sequence: i.Seq,
 		Remaining: remaining(i.Expires), KeyMobility: i.KeyMobility, Moves: int(i.Moves), LastMove: i.LastMove.AckAt,
-		Auth: "ipsec", RefreshAt: i.RefreshAt}
+		Auth: "ipsec", RefreshAt: i.RefreshAt, Registered: i.Since, Lifetime: control.Duration(i.Granted)}
 }
 
 func routeBinding(i optimise.Info) control.Binding {
 	return control.Binding{Role: control.RoleMobileNode, Local: i.Home, Peer: i.Remote, With: control.RoleCorrespondent,
 		Home: i.Home, CareOf: i.CareOf, State: i.State.String(), Sequence: i.Seq, Remaining: remaining(i.Expires),
-		Registered: i.Since, Moves: int(i.Moves), Auth: i.Auth, HomeNonce: i.HomeNonce, CareOfNonce: i.CareNonce,
+		Moves: int(i.Moves), Auth: i.Auth, HomeNonce: i.HomeNonce, CareOfNonce: i.CareNonce,
 		HomeToken: i.HomeToken, CareOfToken: i.CareToken, LastUsed: i.LastUsed, Packets: i.Packets, RefreshAt: i.RefreshAt}
 }
 
 func agentBinding(i ha.NodeInfo) control.Binding {
 	return control.Binding{Role: control.RoleHomeAgent, Local: i.HomeAgent, Home: i.Home, CareOf: i.CareOf, Identity: i.Identity,
 		State: i.State.String(), Sequence: i.Seq, Lifetime: control.Duration(i.Lifetime.Duration()), Remaining: remaining(i.Expires),
-		KeyMobility: i.Flags&mobility.FlagKey != 0, Auth: "ipsec"}
+		KeyMobility: i.Flags&mobility.FlagKey != 0, Auth: "ipsec", Registered: i.Since, LastMove: i.LastMove, Moves: int(i.Moves)}
+}
+
+// tunnelUse adds how much the tunnels of bindings of the agent were used: of the newest pair of SAs.
+func (d *daemon) tunnelUse(ctx context.Context, list []control.Binding, spis map[netip.Addr]xfrm.SPI) {
+	for i := range list {
+		b := &list[i]
+		spi, ok := spis[b.Home]
+		if !ok || spi == 0 || b.Role != control.RoleHomeAgent {
+			continue
+		}
+		if sa, err := d.backend.Get(ctx, xfrm.ID{Dst: b.Local, SPI: spi, Proto: xfrm.ESP}); err == nil {
+			b.LastUsed, b.Packets = sa.Stats.LastUsed, sa.Stats.Packets
+		}
+	}
 }
 
 func peerBinding(i cn.BindingInfo) control.Binding {

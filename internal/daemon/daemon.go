@@ -163,9 +163,17 @@ func (d *daemon) openBackend(rec ledger.Recovered) (err error) {
 	if lack := missing(caps, d.cfg.MN != nil || d.cfg.HA != nil); lack != "" {
 		return fmt.Errorf("the kernel lacks what Mobile IPv6 needs: %s (mip6ctl doctor says what to do)", lack)
 	}
-	d.log.Info("data plane", "name", caps.Name, "why", "the kernel has ESP, Mobile IPv6 headers and MIGRATE",
+	d.log.Info("data plane", "name", caps.Name, "why", why(caps),
 		"migrate_state", caps.MigrateState, "inbound_types", caps.InboundTypes)
 	return d.setThresholds(rec)
+}
+
+// why says in words what speaks for a data plane.
+func why(caps xfrm.Caps) string {
+	if caps.ESP6 && caps.Migrate {
+		return "the kernel has ESP, Mobile IPv6 headers and MIGRATE"
+	}
+	return "the kernel has Mobile IPv6 headers"
 }
 
 // setThresholds makes the kernel hash policies as ours are shaped, and writes down what was there:

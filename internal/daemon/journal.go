@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/mip6/mip6/cn"
 	"github.com/mip6/mip6/ha"
 	"github.com/mip6/mip6/internal/control"
 	"github.com/mip6/mip6/internal/couple"
@@ -92,6 +93,14 @@ func (j *journal) saveRoute(r optimise.Record) error {
 	return j.write([]ledger.Change{{Kind: ledger.KindRoute, Key: routeKey(r.Home, r.Remote), Value: b}})
 }
 
+func (j *journal) saveCN(r cn.Record) error {
+	b, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	return j.write([]ledger.Change{{Kind: ledger.KindPeer, Key: routeKey(r.Local, r.Home), Value: b}})
+}
+
 func (j *journal) forgetRoute(home, remote netip.Addr) error {
 	return j.write([]ledger.Change{{Kind: ledger.KindRoute, Key: routeKey(home, remote), Del: true}})
 }
@@ -171,6 +180,12 @@ func records(rec ledger.Recovered) (begin couple.Start, err error) {
 				return begin, fmt.Errorf("ledger: correspondent %s: %w", r.Key, err)
 			}
 			begin.Optimise = append(begin.Optimise, v)
+		case ledger.KindPeer:
+			var v cn.Record
+			if err := json.Unmarshal(r.Value, &v); err != nil {
+				return begin, fmt.Errorf("ledger: node %s: %w", r.Key, err)
+			}
+			begin.CN = append(begin.CN, v)
 		}
 	}
 	return begin, nil

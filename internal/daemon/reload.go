@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/mip6/mip6/internal/config"
@@ -39,7 +40,7 @@ func (d *daemon) reload() {
 	ev := couple.Reconfigure{}
 	if old.MN != nil && cfg.MN != nil {
 		m := *old.MN
-		m.Optimise, m.Correspondents = cfg.MN.Optimise, cfg.MN.Correspondents
+		m.Optimise, m.Correspondents = known(old, cfg.MN.Optimise), cfg.MN.Correspondents
 		m.Interfaces, m.Lifetime, m.KeyMobility = cfg.MN.Interfaces, cfg.MN.Lifetime, cfg.MN.KeyMobility
 		live.MN = &m
 		mc, oc := mnConfig(&m), optimiseConfig(&m)
@@ -57,6 +58,17 @@ func (d *daemon) reload() {
 	d.live.Store(&live)
 	d.loop.Post(ev)
 	d.log.Info("the configuration was reloaded", "config", d.cfg.File)
+}
+
+// known are the rules but those whose peer has come with the new file: IKE has not been told of it.
+func known(old *config.Config, rules []config.Optimise) []config.Optimise {
+	return slices.DeleteFunc(slices.Clone(rules), func(r config.Optimise) bool {
+		if r.Peer == "" {
+			return false
+		}
+		_, ok := old.Peer(r.Peer)
+		return !ok
+	})
 }
 
 // fixed names the sections with changes that a running daemon cannot take.
@@ -78,8 +90,11 @@ func fixed(old, now *config.Config) (out []string) {
 		a, b = &x, &y
 	}
 	differ("[mn]", a, b)
-	if (old.CN == nil) != (now.CN == nil) {
+	switch {
+	case (old.CN == nil) != (now.CN == nil):
 		out = append(out, "[cn]")
+	case old.CN != nil:
+		differ("[cn] peers", old.CN.Peers, now.CN.Peers)
 	}
 	return out
 }

@@ -88,7 +88,7 @@ func (h *handler) Status(ctx context.Context) (control.Status, error) {
 	s := control.Status{
 		Version: Version(), Started: d.started, Uptime: control.Duration(time.Since(d.started)),
 		PID: os.Getpid(), ConfigFile: d.cfg.File, Roles: d.roles(), Host: hostInfo(),
-		DataPlane: control.DataPlane{Name: caps.Name, Why: "the kernel has ESP, Mobile IPv6 headers and MIGRATE",
+		DataPlane: control.DataPlane{Name: caps.Name, Why: why(caps),
 			States: states, Policies: policies},
 		IKETotal: len(v.sas), HalfOpen: v.ike.HalfOpen,
 		Counters: counters(d, v), Warnings: d.cfg.Warnings,

@@ -101,7 +101,7 @@ func policyOf(p xfrm.Policy) control.Policy {
 
 // Doctor tells what the host has and lacks.
 func (h *handler) Doctor(ctx context.Context) ([]control.Finding, error) {
-	return doctor.Check(ctx, doctor.Options{}), nil
+	return doctor.Check(ctx, doctor.Options{Correspondent: h.d.cfg.MN == nil && h.d.cfg.HA == nil && len(h.d.cfg.Peers) == 0}), nil
 }
 
 // Rekey gives a child, or an IKE SA, new keys now.

@@ -45,6 +45,7 @@ const (
 	KindEndpoint Kind = 8 // IKE endpoint of a peer
 	KindOther    Kind = 9
 	KindRoute    Kind = 10 // state of a mobile node for a correspondent
+	KindPeer     Kind = 11 // state of a correspondent for a mobile node
 )
 
 // Change is one record: Value under Kind and Key, or its removal.
