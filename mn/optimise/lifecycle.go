@@ -32,8 +32,13 @@ func (m *Machine) restore(now time.Time, e Restored, out []Action) []Action {
 // adopt finds the rule for a correspondent of which only the address is known.
 func (m *Machine) adopt(p *peer) {
 	for _, r := range m.cfg.Rules {
-		if r.To.Contains(p.Remote) && !r.Never {
+		switch {
+		case !r.To.Contains(p.Remote):
+		case !r.Never:
 			p.Rule, p.Proto, p.Port = r, r.Proto, r.Port
+			return
+		case r.Proto == 0: // it was not by a later one
+			p.Gone = true
 			return
 		}
 	}

@@ -13,8 +13,11 @@ func (m *Machine) placed(now time.Time, e Placed) {
 		e.CareOf = netip.Addr{}
 	}
 	s.At = e
-	if e.Bound {
+	switch {
+	case e.Bound:
 		s.HomeUntil = e.Until
+	case e.Place == AtHome:
+		s.HomeUntil = time.Time{} // deregistered
 	}
 	if e.Place != old.Place || e.CareOf != old.CareOf {
 		for i := range s.Peers {

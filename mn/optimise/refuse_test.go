@@ -124,7 +124,7 @@ func TestUnsigned(t *testing.T) {
 	}
 }
 
-// TestStatuses answers a Binding Update with every status there is (MN-11.7.3-2).
+// TestStatuses answers a Binding Update with every status there is (MN-11.7.3-2 to -4).
 func TestStatuses(t *testing.T) {
 	for status := range 256 {
 		r := newRig(t)
@@ -215,7 +215,7 @@ func TestNoncesForEver(t *testing.T) {
 	}
 }
 
-// TestStrangers: who has no entry makes none, whatever is sent (MN-11.3.5-2, MN-11.3.6-1, MN-11.7.4-1).
+// TestStrangers: who has no entry makes none, whatever is sent (MN-11.3.5-1, MN-11.3.6-1, MN-11.7.4-1).
 func TestStrangers(t *testing.T) {
 	r := newRig(t)
 	r.runAll("rule ::/0; start; at COA1 bound; be CN1 1; be CN1 2; brr CN1; icmp CN1; icmp CN1 option")

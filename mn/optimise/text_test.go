@@ -123,3 +123,5 @@ func actionText(a Action) string {
 	}
 	return b.String()
 }
+
+func parse(s string) netip.Addr { return netip.MustParseAddr(s) }

@@ -30,7 +30,7 @@ func (m *Machine) met(now time.Time, e Met, out []Action) []Action {
 	if p := m.peer(e.Remote); p != nil {
 		p.LastMet, p.Unused = now, false
 		p.touch(now)
-		return out
+		return m.metAgain(p, e, out)
 	}
 	r, ok := m.rule(e.Remote, e.Proto, e.Port)
 	if !ok {
@@ -55,6 +55,16 @@ func (m *Machine) met(now time.Time, e Met, out []Action) []Action {
 		out = append(out, Count{Remote: p.Remote, On: true})
 	}
 	return out
+}
+
+// metAgain ends the counting where another rule, for this packet, asks for none.
+func (m *Machine) metAgain(p *peer, e Met, out []Action) []Action {
+	r, ok := m.rule(e.Remote, e.Proto, e.Port)
+	if !p.Counting || p.Gone || !ok || r.Packets > 1 {
+		return out
+	}
+	p.Rule, p.Proto, p.Port, p.Counting = r, e.Proto, e.Port, false
+	return append(out, Count{Remote: p.Remote})
 }
 
 // askAt is when to ask for the use of a route; zero: never.
