@@ -19,6 +19,8 @@ const (
 	nonceLife = 242 * time.Second
 	// longest is longer than MAX_RR_BINDING_LIFETIME, 420 s.
 	longest = 422 * time.Second
+	// atLength are waits beyond which a case begins before all others.
+	atLength = time.Minute
 )
 
 func all(tables ...[]Case) (cases []Case) {

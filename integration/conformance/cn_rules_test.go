@@ -50,10 +50,9 @@ var cnRules = []Case{
 		for range packets {
 			m.echo(m.CareOf, m.Home)
 		}
-		m.Wire.Sleep(time.Second)
 		errors := 0
-		for {
-			if _, ok := m.wait(100*time.Millisecond, func(v View) bool { return v.Is(typeBE) }); !ok {
+		for { // a row of them takes its time
+			if _, ok := m.wait(5*time.Second, func(v View) bool { return v.Is(typeBE) }); !ok {
 				break
 			}
 			errors++

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,8 +20,14 @@ import (
 //
 //vmtest:speed 4
 
-// atOnce is how many cases run at the same time beside those that only wait.
-const atOnce = 12
+const (
+	// atOnce is how many cases run at the same time beside those that only wait, and
+	// starting how many daemons begin at the same time: in user-mode Linux all of them
+	// share one processor.
+	atOnce, starting = 8, 3
+	// startLimit is how long all before a case may take.
+	startLimit = 4 * time.Minute
+)
 
 // TestMain lets all cases be under way at the same time, whatever the number of
 // processors: almost all their time is waiting.
@@ -38,24 +45,29 @@ func TestCN(t *testing.T) {
 		t.Skip("needs a kernel with MIP6: go run ./integration/cmd/vmtest ./integration/conformance")
 	}
 	mip6d := program(t)
-	slots := make(chan struct{}, atOnce)
+	slots, starts := make(chan struct{}, atOnce), make(chan struct{}, starting)
+	var first sync.WaitGroup // the cases that wait long and have yet to begin
 	for _, c := range byWait(all(cnCases, cnRules)) {
 		t.Run(c.ID, func(t *testing.T) {
-			t.Parallel()
-			if end, ok := t.Deadline(); ok && time.Until(end) < c.Wait+time.Minute {
+			if end, ok := t.Deadline(); ok && time.Until(end) < c.Wait+startLimit/4 {
 				t.Skipf("waits for %v, which is longer than the tests may take here (vmtest -timeout)", c.Wait)
 			}
-			if c.Wait < time.Minute {
+			long := c.Wait > atLength
+			if long {
+				first.Add(1)
+			}
+			t.Parallel()
+			if !long {
+				first.Wait()
 				slots <- struct{}{}
 				defer func() { <-slots }()
 			}
-			o := HostOptions{Mip6d: mip6d, Config: "[cn]\n", Dir: t.TempDir(), Prefixes: []netip.Prefix{link0}}
-			if c.ID == "CN-2-4-2" {
-				o.Prefixes = append(o.Prefixes, link0b)
+			starts <- struct{}{}
+			h, err := startCN(t, mip6d, c.ID)
+			<-starts
+			if long {
+				first.Done()
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-			defer cancel()
-			h, err := NewHost(ctx, o)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -68,6 +80,17 @@ func TestCN(t *testing.T) {
 			c.Run(t, NewTester(t, h))
 		})
 	}
+}
+
+// startCN starts a correspondent for one case.
+func startCN(t *testing.T, mip6d, id string) (*Host, error) {
+	o := HostOptions{Mip6d: mip6d, Config: "[cn]\n", Dir: t.TempDir(), Prefixes: []netip.Prefix{link0}}
+	if id == "CN-2-4-2" {
+		o.Prefixes = append(o.Prefixes, link0b)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), startLimit)
+	defer cancel()
+	return NewHost(ctx, o)
 }
 
 // program is mip6d, from the folder that MIP6_BIN names or the module's bin.
