@@ -19,7 +19,7 @@ func directRules(r *rand.Rand) []optimise.Rule {
 	rule := optimise.Rule{To: netip.PrefixFrom(Correspondent, 128)}
 	switch r.IntN(6) {
 	case 0:
-		rule.Auth, rule.Key = optimise.StaticKey, rr.Kbm{byte(r.Uint32())}
+		rule.Auth, rule.Key = optimise.StaticKey, rr.Kbm{1, byte(r.Uint32())}
 	case 1:
 		rule.Auth, rule.Protect = optimise.IPsec, xfrm.ESP
 	case 2:
