@@ -124,6 +124,12 @@ func (d *Datagrams) Count(from, to time.Time) (sent, lost int) {
 	return sent, lost
 }
 
+// SentIn tells whether a packet was sent in [from, to).
+func (d *Datagrams) SentIn(from, to time.Time) bool {
+	sent, _ := d.Count(from, to)
+	return sent > 0
+}
+
 // Stop ends the stream: the sender at once, the receiver when nothing came for 50 ms.
 func (d *Datagrams) Stop() (sent, lost, duplicates int) {
 	d.stop.Store(true)

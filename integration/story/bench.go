@@ -38,6 +38,9 @@ func Bench(ctx context.Context, o Options, moves int) ([]Result, error) {
 			return b.all, fmt.Errorf("DAD %s: %w", dad, err)
 		}
 	}
+	if err := b.direct(ctx); err != nil {
+		return b.all, fmt.Errorf("route optimization: %w", err)
+	}
 	return b.all, nil
 }
 
@@ -46,9 +49,8 @@ func (b *bench) add(name string, v float64, unit string) {
 	fmt.Fprintf(b.o.Out, "  %-34s %10.3f %s\n", name, v, unit)
 }
 
-// part measures with one way of duplicate address detection.
-func (b *bench) part(ctx context.Context, dad lab.DAD) (err error) {
-	fmt.Fprintf(b.o.Out, "\nduplicate address detection of the node's kernel %s: registration and %d moves\n", dad, b.moves)
+// play gives a story that stands to f, and ends it.
+func (b *bench) play(ctx context.Context, dad lab.DAD, f func(*story) error) (err error) {
 	if err := Empty(b.o.Dir); err != nil {
 		return err
 	}
@@ -66,6 +68,16 @@ func (b *bench) part(ctx context.Context, dad lab.DAD) (err error) {
 	if err := s.setup(ctx); err != nil {
 		return err
 	}
+	return f(s)
+}
+
+// part measures with one way of duplicate address detection.
+func (b *bench) part(ctx context.Context, dad lab.DAD) error {
+	fmt.Fprintf(b.o.Out, "\nduplicate address detection of the node's kernel %s: registration and %d moves\n", dad, b.moves)
+	return b.play(ctx, dad, func(s *story) error { return b.parts(ctx, s, dad) })
+}
+
+func (b *bench) parts(ctx context.Context, s *story, dad lab.DAD) error {
 	if err := s.ready(ctx); err != nil {
 		return err
 	}

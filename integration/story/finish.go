@@ -23,6 +23,12 @@ func Finish(ctx context.Context, dir string, out io.Writer) (*Report, error) {
 		fmt.Fprintln(out, "\nreading the captures with tshark and the key files")
 		f.wireshark(ctx)
 	}
+	if len(r.Optimised) > 0 {
+		if len(r.Away) == 0 {
+			fmt.Fprintln(out, "\nreading the captures with tshark and the key files")
+		}
+		f.optimised(ctx)
+	}
 	r.movesTable(out)
 	r.Report.table(out)
 	fmt.Fprintf(out, "\ncaptures, logs and report.json are in %s; decrypted in Wireshark by\n  WIRESHARK_CONFIG_DIR=%s wireshark %s\n",
@@ -81,4 +87,25 @@ func (f *finish) wireshark(ctx context.Context) {
 	}
 	n, err := f.tshark(ctx, lab.Keys{}, name, "ipv6.fraghdr && esp")
 	f.check("tshark: no ESP packet in fragments", err == nil && n == 0, "%d fragments %s", n, orFine(err, ""))
+}
+
+// optimised checks route optimization with the same eyes.
+func (f *finish) optimised(ctx context.Context) {
+	name := "core-router0"
+	for _, x := range []struct{ what, filter string }{
+		{"home test inits inside ESP", "mip6.mhtype == 1 && esp"},
+		{"home tests inside ESP", "mip6.mhtype == 3 && esp"},
+	} {
+		shut, err := f.tshark(ctx, lab.Keys{}, name, x.filter)
+		open, kerr := f.tshark(ctx, f.keys, name, x.filter)
+		f.check("tshark: "+x.what+", with the key files only", err == nil && kerr == nil && open > 0 && shut == 0,
+			"%d packets with the key files, %d without %s%s", open, shut, orFine(err, ""), orFine(kerr, ""))
+	}
+	for _, x := range []struct{ what, header string }{
+		{"a home address option", "ipv6.opt.type == 201"}, {"a type 2 routing header", "ipv6.routing.type == 2"},
+	} {
+		good, err := f.tshark(ctx, lab.Keys{}, name, x.header+" && icmpv6.checksum.status == 1")
+		bad, berr := f.tshark(ctx, lab.Keys{}, name, x.header+" && icmpv6.checksum.status == 0")
+		f.check("tshark: checksums behind "+x.what, err == nil && berr == nil && good > 0 && bad == 0, "%d right, %d wrong %s%s", good, bad, orFine(err, ""), orFine(berr, ""))
+	}
 }

@@ -126,8 +126,8 @@ func (s *story) roMoveTo(ctx context.Context, f *fourPings, to lab.Link, mac [6]
 	if err := f.direct.run(ctx, 30); err != nil {
 		return r, err
 	}
-	r.w.To = time.Now().Add(-200 * time.Millisecond) // what was sent by then is answered
-	if err := settle(ctx); err != nil {
+	r.w.To = time.Now()
+	if err := settle(ctx); err != nil { // what was sent by then is answered meanwhile
 		return r, err
 	}
 	r.direct, r.lost = f.direct.outage(r.w)

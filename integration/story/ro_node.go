@@ -152,8 +152,12 @@ func (c *crafted) packet(u update) []byte {
 		f = append(append(f, optAuth, 12), make([]byte, 12)...)
 	}
 	m := mhMessage(mhBU, f...)
+	registered := c.careOf
+	if u.lifetime == 0 { // what stands in its place in a deregistration (RFC 6275 §6.2.7)
+		registered = home
+	}
 	if o, ok := options(m)[optAuth]; ok {
-		copy(m[o[0]:], authenticator(u.key, c.careOf, c.s.plan.CN, m, o[0]))
+		copy(m[o[0]:], authenticator(u.key, registered, c.s.plan.CN, m, o[0]))
 		if u.wrong {
 			m[o[0]] ^= 1
 		}
