@@ -3,6 +3,8 @@ package daemon
 import (
 	"crypto/rand"
 	"encoding/binary"
+	"hash/fnv"
+	"net/netip"
 	"slices"
 	"sync/atomic"
 
@@ -20,7 +22,8 @@ import (
 func optimiseConfig(c *config.MN) optimise.Config {
 	out := optimise.Config{HomeAgent: c.HomeAgent, Max: c.Correspondents.Max, Lifetime: c.Correspondents.Lifetime,
 		Idle: c.Correspondents.Idle, Remember: c.Correspondents.Remember}
-	for i, o := range c.Optimise {
+	taken := make(map[uint32]bool)
+	for _, o := range c.Optimise {
 		r := optimise.Rule{To: o.To, Proto: o.Protocol, Port: o.Port, Never: o.Way == config.Tunnel, Packets: o.Packets,
 			Key: kbm(o.KBM), Protect: protection(o.Protect), Conn: o.Peer}
 		switch o.Auth {
@@ -30,11 +33,25 @@ func optimiseConfig(c *config.MN) optimise.Config {
 			r.Auth = optimise.IPsec
 		}
 		if r.Protect != 0 {
-			r.ReqID = protect.PathReqID(protect.Node, uint32(i))
+			r.ReqID = protect.PathReqID(protect.Node, pathIndex(o.To.Addr(), taken))
 		}
 		out.Rules = append(out.Rules, r)
 	}
 	return out
+}
+
+// pathIndex names a correspondent with SAs of its own by its address: a rule more or less in the file
+// must not give its SAs to another.
+func pathIndex(to netip.Addr, taken map[uint32]bool) uint32 {
+	a := to.As16()
+	h := fnv.New32a()
+	h.Write(a[:])
+	i := h.Sum32() % protect.MaxPaths
+	for taken[i] {
+		i = (i + 1) % protect.MaxPaths
+	}
+	taken[i] = true
+	return i
 }
 
 // triggers are the packets of which the databases shall tell.
