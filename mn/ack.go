@@ -224,7 +224,7 @@ func (m *Machine) reply(mh host.MH, to netip.Addr, body mobility.Body, out []Act
 // icmpError notes that the home agent cannot read what we send (§11.3.5). Anybody can say so:
 // it is not noted without limit.
 func (m *Machine) icmpError(now time.Time, e host.ICMPError, out []Action) []Action {
-	if e.Dst != m.cfg.HomeAgent || e.Type != 4 || now.Sub(m.s.ProblemAt) < problemPause {
+	if e.Dst != m.cfg.HomeAgent || !e.Refuses || now.Sub(m.s.ProblemAt) < problemPause {
 		return out
 	}
 	m.s.ProblemAt = now

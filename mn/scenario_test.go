@@ -263,7 +263,7 @@ func (r *rig) run(line string) {
 		}
 		r.mh(mobility.Message{Body: bu}, host.MH{Src: netip.MustParseAddr(o["from"]), Dst: r.to(o), IfIndex: 1})
 	case "icmp":
-		r.step(HostEvent{host.ICMPError{Type: 4, Code: 2, From: r.ip("R1"), Dst: ha}})
+		r.step(HostEvent{host.ICMPError{Type: 4, Code: 2, Refuses: true, From: r.ip("R1"), Dst: ha}})
 	case "flood":
 		r.flood(w, o)
 	case "refresh":
