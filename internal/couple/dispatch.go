@@ -242,7 +242,7 @@ func (n *Node) fromXfrm(ev xfrm.Event, out []Action) []Action {
 		if e.Hard {
 			n.forget(e.SA)
 		}
-		n.tellIKE(ike.Expire{SPI: uint32(e.SA.SPI), Dst: e.SA.Dst, Hard: e.Hard})
+		n.tellIKE(ike.Expire{SPI: uint32(e.SA.SPI), Proto: uint8(e.SA.Proto), Dst: e.SA.Dst, Hard: e.Hard})
 	case xfrm.Migrated:
 		return n.migrated(e.Migration, out)
 	case xfrm.Report:

@@ -136,7 +136,7 @@ func (n *Node) uninstall(c ike.Child, out []Action) []Action {
 	id := xfrm.ReqID(c.ReqID)
 	for _, h := range n.order {
 		for i, x := range h.installed {
-			if x.spiIn != c.SPIIn || x.reqid != id {
+			if x.spiIn != c.SPIIn || x.reqid != id || x.in.Proto != xfrm.Proto(c.Proto) {
 				continue
 			}
 			h.installed = append(h.installed[:i:i], h.installed[i+1:]...)
