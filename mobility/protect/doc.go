@@ -10,6 +10,17 @@
 // The sets follow RFC 4877 §6 and §7, coarsened to what Linux can match: an
 // inbound policy for the Mobility Header has no message type, because Linux from
 // 6.7 on matches none.
+//
+// Route optimization has three parts. A Path is a pair of addresses that speak directly, or are about to,
+// at whichever end: WantPath, ChangePath. A node that optimises has policies that keep
+// return routability in the tunnel, and triggers that ask for paths: they are in its Want. A
+// correspondent has a generic set.
+//
+// How Linux reads the templates of one policy decides their order. Outbound they are applied in turn:
+// ESP, then the headers of Mobile IPv6, then the tunnel; AH after those headers, since it covers
+// them. Inbound they are compared from the last to the first with what the packet had from
+// its outermost header on; an optional one that does not fit is passed over, and a header of Mobile IPv6 or a tunnel that
+// no template names refuses the packet, while a transport SA more than demanded does not.
 package protect
 
 import (

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -220,5 +221,18 @@ func TestKernelRelease(t *testing.T) {
 		if before67(release) != want {
 			t.Errorf("%q: %v", release, !want)
 		}
+	}
+}
+
+// Copies go apart, and so do deletions that wait for what is before them.
+func TestRunEnd(t *testing.T) {
+	put, cp, del := xfrm.PutSA{}, xfrm.CopySA{}, xfrm.DelSA{Linger: true}
+	ops := []xfrm.Op{put, put, cp, cp, put, del, del, put, del}
+	var ends []int
+	for i := 0; i < len(ops); i = ends[len(ends)-1] {
+		ends = append(ends, runEnd(ops, i))
+	}
+	if want := []int{2, 4, 5, 8, 9}; !slices.Equal(ends, want) {
+		t.Errorf("runs end at %v, want %v", ends, want)
 	}
 }

@@ -183,6 +183,16 @@ func testMobilityHeaders(t *testing.T, answers bool) {
 	check("Home Test by the tunnel, path direct", true, tunnelled)
 	mn.change(x, func(x *protect.Path) { *x = mn.path(wCN) })
 
+	// A peer that is mobile too binds here: its Binding Update comes by the agent, with its option. Where
+	// we are nobody's correspondent there is no state for it.
+	other := wNodes["mn2"]
+	check("Binding Update of a mobile peer by the tunnel", answers, func(m byte) {
+		w.forge(other[1], mn.addr, other[0], none, 135, mhMessage(bindingUpdate, m))
+	})
+	check("Binding Update of a mobile peer outside the tunnel", false, func(m byte) {
+		toNode(func() { w.forge(other[1], mn.addr, other[0], none, 135, mhMessage(bindingUpdate, m)) })
+	})
+
 	w.seen.clear()
 	node.send(wCN, homeTestInit, 1)
 	if !peer.takes(1, 0) {
