@@ -29,17 +29,35 @@ type bench struct {
 	all   []Result
 }
 
-// Bench measures and returns the figures. What it does goes to o.Out; the story's
-// own timeline and captures to o.Dir, of the last part.
-func Bench(ctx context.Context, o Options, moves int) ([]Result, error) {
+// BenchParts are the parts of the benchmark, in order: with duplicate address detection off and on,
+// and route optimization.
+var BenchParts = []string{"dad-off", "dad-on", "ro"}
+
+// Bench measures the parts (all of them where none is named) and returns the figures. What it does
+// goes to o.Out; the story's own timeline and captures to o.Dir, of the last part.
+func Bench(ctx context.Context, o Options, moves int, parts ...string) ([]Result, error) {
 	b := &bench{o: o, moves: moves}
-	for _, dad := range []lab.DAD{lab.DADOff, lab.DADOn} {
-		if err := b.part(ctx, dad); err != nil {
-			return b.all, fmt.Errorf("DAD %s: %w", dad, err)
+	for _, p := range parts {
+		if !slices.Contains(BenchParts, p) {
+			return nil, fmt.Errorf("%w: %q (there are %s)", ErrSteps, p, strings.Join(BenchParts, ", "))
 		}
 	}
-	if err := b.direct(ctx); err != nil {
-		return b.all, fmt.Errorf("route optimization: %w", err)
+	for _, p := range BenchParts {
+		if len(parts) > 0 && !slices.Contains(parts, p) {
+			continue
+		}
+		var err error
+		switch p {
+		case "dad-off":
+			err = b.part(ctx, lab.DADOff)
+		case "dad-on":
+			err = b.part(ctx, lab.DADOn)
+		case "ro":
+			err = b.direct(ctx)
+		}
+		if err != nil {
+			return b.all, fmt.Errorf("%s: %w", p, err)
+		}
 	}
 	return b.all, nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -81,7 +82,7 @@ type roMoved struct {
 	haBU, haBA, coti, cot, bu, ba, dataUp, dataDown time.Time
 }
 
-// renewed is a move to a link with another MAC address: the care-of address is one that
+// moveRenewed moves to a link with another MAC address: the care-of address is one that
 // the node never had, without a token.
 func (s *story) moveRenewed(ctx context.Context, to lab.Link, mac [6]byte) (start, up time.Time, careOf netip.Addr, err error) {
 	if start, _, err = s.lab.Move(ctx, lab.None); err != nil {
@@ -95,10 +96,30 @@ func (s *story) moveRenewed(ctx context.Context, to lab.Link, mac [6]byte) (star
 	if err = h.NL.LinkSetHardwareAddr(link, net.HardwareAddr(mac[:])); err != nil {
 		return
 	}
+	// An address that is left of an earlier visit would be taken up again.
+	if err = s.forgetAddrs(ctx, to); err != nil {
+		return
+	}
 	_, up, err = s.lab.Move(ctx, to)
 	b := s.plan.Prefix(to).Addr().As16()
 	copy(b[8:], []byte{mac[0] ^ 2, mac[1], mac[2], 0xff, 0xfe, mac[3], mac[4], mac[5]})
 	return start, up, netip.AddrFrom16(b), err
+}
+
+// forgetAddrs deletes the addresses that the node's kernel still has of a link.
+func (s *story) forgetAddrs(ctx context.Context, of lab.Link) error {
+	out, err := s.lab.Host(lab.MN).Output(ctx, "ip", "-6", "-o", "addr", "show", "dev", lab.MNIface, "scope", "global")
+	if err != nil {
+		return err
+	}
+	for _, f := range strings.Fields(out) {
+		if p, err := netip.ParsePrefix(f); err == nil && s.plan.Prefix(of).Contains(p.Addr()) {
+			if err := s.lab.DelAddr(lab.MN, lab.MNIface, p); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // roMoveTo moves the node while pings go both ways and waits until all is as before: the pair's packets
@@ -169,7 +190,7 @@ func (s *story) readMove(r *roMoved) error {
 			}
 		}
 	}
-	here := Window{r.up, r.w.To}
+	here := r.w // the carrier's return may be noted behind what followed from it
 	for _, m := range []struct {
 		dst  *time.Time
 		want func(lab.Seen) bool

@@ -1,6 +1,6 @@
 // Command bench measures mip6 on a real kernel.
 //
-//	bench [-kernel auto|host|uml|6.1|6.12] [-moves 10] [-out DIR]
+//	bench [-kernel auto|host|uml|6.1|6.12] [-moves 10] [-parts LIST] [-out DIR]
 //
 // It needs root. It prints a table and writes results.json, name to number;
 // docs/performance.md defines each name. Exit status: 0 all was measured, 2 not.
@@ -15,6 +15,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -24,6 +25,7 @@ import (
 // flags are the command line's.
 type flags struct {
 	kernel, out, bin string
+	parts            string
 	moves            int
 	inside           bool
 	timeout          time.Duration
@@ -35,6 +37,7 @@ func main() {
 	var f flags
 	flag.StringVar(&f.kernel, "kernel", story.Auto, "where to measure: auto, host, uml, 6.1 or 6.12")
 	flag.IntVar(&f.moves, "moves", 10, "moves between the foreign links, for each way of duplicate address detection")
+	flag.StringVar(&f.parts, "parts", "", "parts, separated by commas: "+strings.Join(story.BenchParts, ",")+" (default: all)")
 	flag.StringVar(&f.out, "out", "out/bench", "folder for results.json, captures and logs")
 	flag.StringVar(&f.bin, "bin", "", "folder with mip6d and mip6ctl (default: that of this program)")
 	flag.DurationVar(&f.timeout, "timeout", 15*time.Minute, "give up after this time")
@@ -81,7 +84,7 @@ func run(ctx context.Context, f flags) (int, error) {
 	}
 	status, err := story.Boot{
 		Kernel: f.kernel, Out: f.out, Timeout: f.timeout,
-		Args: []string{"-inside", "-out", f.out, "-bin", f.bin, "-moves", strconv.Itoa(f.moves)},
+		Args: []string{"-inside", "-out", f.out, "-bin", f.bin, "-moves", strconv.Itoa(f.moves), "-parts", f.parts},
 		Here: func(ctx context.Context) (int, error) { return measure(ctx, f) },
 	}.Run(ctx)
 	if err != nil {
@@ -93,7 +96,11 @@ func run(ctx context.Context, f flags) (int, error) {
 // measure measures in the kernel that runs this. What was measured before a fault
 // is written all the same.
 func measure(ctx context.Context, f flags) (int, error) {
-	all, err := story.Bench(ctx, story.Options{Dir: f.out, Bin: f.bin, Out: os.Stdout}, f.moves)
+	var parts []string
+	if f.parts != "" {
+		parts = strings.Split(f.parts, ",")
+	}
+	all, err := story.Bench(ctx, story.Options{Dir: f.out, Bin: f.bin, Out: os.Stdout}, f.moves, parts...)
 	file := filepath.Join(f.out, "results.json")
 	if werr := story.WriteResults(file, all); werr != nil {
 		return statusNotDone, errors.Join(err, werr)
