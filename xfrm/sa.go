@@ -98,8 +98,8 @@ type Encap struct {
 }
 
 // Stats counts the use of an SA or a policy. Linux counts the packets of every SA, but
-// writes down when the last one came or left for outbound RouteOpt states only: whether an
-// inbound one is in use its packets tell, asked for twice.
+// writes down when the last one came or left for outbound RouteOpt states only. For inbound ones Get
+// tells when a packet last came from their source by whatever way.
 type Stats struct {
 	Bytes, Packets                 uint64
 	Added, LastUsed                time.Time // zero: never or unknown

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/mip6/mip6/xfrm"
 )
@@ -54,13 +55,26 @@ func (b *Backend) Dump(ctx context.Context, f xfrm.Filter, each func(xfrm.Object
 	return explain(err, "", "dump the policies")
 }
 
-// Get gives one SA, with its keys and what it counted.
+// Get gives one SA, with its keys and what it counted. Of an inbound state of mode RouteOpt the kernel counts
+// the packets but not when the last one came: that is known of the policy of its two
+// addresses, which every packet meets.
 func (b *Backend) Get(ctx context.Context, id xfrm.ID) (xfrm.SA, error) {
 	k, _ := b.index.get(id)
-	var a answer
-	if err := b.with(ctx, func(s *socket) { a = s.exchange([]message{saIDMessage(msgGetSA, id, k.mark)})[0] }); err != nil {
-		return xfrm.SA{}, err
+	var sa xfrm.SA
+	var err error
+	werr := b.with(ctx, func(s *socket) {
+		if sa, err = b.getSA(s, id, k.mark); err == nil && sa.Mode == xfrm.RouteOpt && sa.Stats.Packets > 0 && sa.Stats.LastUsed.IsZero() {
+			sa.Stats.LastUsed = b.lastUse(s, sa)
+		}
+	})
+	if werr != nil {
+		return xfrm.SA{}, werr
 	}
+	return sa, err
+}
+
+func (b *Backend) getSA(s *socket, id xfrm.ID, mark uint32) (xfrm.SA, error) {
+	a := s.exchange([]message{saIDMessage(msgGetSA, id, mark)})[0]
 	if a.err != nil {
 		return xfrm.SA{}, explain(a.err, featureOf(xfrm.SA{Dst: id.Dst, Proto: id.Proto}, a.err), "get SA "+describeSA(id))
 	}
@@ -69,6 +83,19 @@ func (b *Backend) Get(ctx context.Context, id xfrm.ID) (xfrm.SA, error) {
 		err = fmt.Errorf("get SA %s: it is larval: %w", describeSA(id), xfrm.ErrNotFound)
 	}
 	return sa, err
+}
+
+// lastUse is when a packet last met the inbound policy from an inbound state's source to its
+// destination; zero where there is no such policy.
+func (b *Backend) lastUse(s *socket, sa xfrm.SA) time.Time {
+	only := func(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
+	id := xfrm.PolicyID{Sel: xfrm.Selector{Src: only(sa.Src), Dst: only(sa.Dst)}, Dir: xfrm.In}
+	a := s.exchange([]message{policyIDMessage(msgGetPolicy, id, b.index.markOf(id))})[0]
+	p, err := decodePolicy(a.msg)
+	if a.err != nil || err != nil {
+		return time.Time{}
+	}
+	return p.Stats.LastUsed
 }
 
 // dumpStates makes the request for a dump of SAs, narrowed by the kernel where a
