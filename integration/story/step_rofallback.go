@@ -152,11 +152,12 @@ func (s *story) fellBack(ctx context.Context, name string, l *load, w Window, er
 	if err := s.checkWithin(name, l.d.up, at, end, rtt); err != nil {
 		return err
 	}
-	// What was under way when the correspondent changed cannot be saved: at most what was sent in the
-	// one way to it before its sign left, and in the time until the node had changed.
-	allowed := int(float64(fallbackRate) * (2*rtt + 50*time.Millisecond).Seconds())
-	s.check(name+": no more is lost than was under way", lostUp+lostDown <= allowed, "from the node %d of %d, to the node %d of %d datagrams; %d are allowed for",
-		lostUp, sentUp, lostDown, sentDown, allowed)
+	// What was under way when the correspondent changed cannot be saved, nor what is sent until the
+	// sign has come; what is sent a round trip later is.
+	_, lateUp := l.d.up.Count(at.Add(rtt), end)
+	_, lateDown := l.d.down.Count(at.Add(rtt), end)
+	s.check(name+": nothing is lost from a round trip after it on", lateUp+lateDown == 0 && lostUp+lostDown <= fallbackRate/3,
+		"%d datagrams from the node and %d to the node; in all %d of %d and %d of %d", lateUp, lateDown, lostUp, sentUp, lostDown, sentDown)
 	return nil
 }
 
