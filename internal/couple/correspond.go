@@ -65,18 +65,12 @@ func placed(i mn.Info) optimise.Placed {
 
 // doOptimise translates what a mobile node's route optimization wants.
 func (n *Node) doOptimise(m *MN, a optimise.Action, out []Action) []Action {
-	token := func(id uint64) Token {
-		if id == 0 {
-			return Token{}
-		}
-		return Token{Owner: OwnerOptimise, Home: m.Home, ID: id}
-	}
 	switch a := a.(type) {
 	case optimise.Host:
 		return append(out, Host{Key: m.Home, Ops: a.Ops})
 	case optimise.Route:
 		x := n.path(pair{m.Home, a.Remote})
-		t := token(a.ID)
+		t := OwnerOptimise.token(m.Home, a.ID)
 		a.ID = 0
 		x.node = a
 		return n.putPath(x, t, out)
@@ -89,7 +83,7 @@ func (n *Node) doOptimise(m *MN, a optimise.Action, out []Action) []Action {
 		}
 		return n.putPath(x, Token{}, append(out, Host{Key: m.Home, Ops: []host.Op{op}}))
 	case optimise.AskUse:
-		return n.usage(pair{m.Home, a.Remote}, token(a.ID), out)
+		return n.usage(pair{m.Home, a.Remote}, OwnerOptimise.token(m.Home, a.ID), out)
 	case optimise.KeyUp:
 		n.pairUp(m, a)
 	case optimise.KeyMoved:
@@ -119,23 +113,17 @@ func (n *Node) doOptimise(m *MN, a optimise.Action, out []Action) []Action {
 
 // doCN translates what the correspondent's machine wants.
 func (n *Node) doCN(a cn.Action, out []Action) []Action {
-	token := func(id uint64) Token {
-		if id == 0 {
-			return Token{}
-		}
-		return Token{Owner: OwnerCN, ID: id}
-	}
 	switch a := a.(type) {
 	case cn.Host:
 		return append(out, Host{Key: n.pathKey(pair{a.Local, a.Home}), Ops: a.Ops})
 	case cn.Route:
 		x := n.path(pair{a.Local, a.Home})
-		t := token(a.ID)
+		t := OwnerCN.token(netip.Addr{}, a.ID)
 		a.ID = 0
 		x.peer = a
 		return n.putPath(x, t, out)
 	case cn.AskUse:
-		return n.usage(pair{a.Local, a.Home}, token(a.ID), out)
+		return n.usage(pair{a.Local, a.Home}, OwnerCN.token(netip.Addr{}, a.ID), out)
 	case cn.Authorised:
 		n.pairAuthorised(a)
 	case cn.KeyMoved:

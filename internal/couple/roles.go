@@ -19,10 +19,10 @@ func agentReqIDs(slot uint32) protect.ReqIDs { return protect.ReqIDsFor(protect.
 func (n *Node) doMN(a mn.Action, out []Action) []Action {
 	switch a := a.(type) {
 	case mn.Host:
-		return append(out, Host{Key: a.Home, Token: mnToken(a.Home, a.ID), Ops: a.Ops})
+		return append(out, Host{Key: a.Home, Token: OwnerMN.token(a.Home, a.ID), Ops: a.Ops})
 	case mn.Xfrm:
 		n.noteOps(a.Home, a.Ops)
-		return append(out, Xfrm{Key: a.Home, Token: mnToken(a.Home, a.ID), Ops: n.withPaths(n.home(a.Home), a.Ops)})
+		return append(out, Xfrm{Key: a.Home, Token: OwnerMN.token(a.Home, a.ID), Ops: n.withPaths(n.home(a.Home), a.Ops)})
 	case mn.KeyUp:
 		n.keyUp(a)
 	case mn.KeyMoved:
@@ -45,12 +45,12 @@ func (n *Node) doMN(a mn.Action, out []Action) []Action {
 	return out
 }
 
-// mnToken is nobody's where the machine wants no answer.
-func mnToken(home netip.Addr, id uint64) Token {
+// token names a machine; it is nobody's where no answer is wanted.
+func (o Owner) token(home netip.Addr, id uint64) Token {
 	if id == 0 {
 		return Token{}
 	}
-	return Token{Owner: OwnerMN, Home: home, ID: id}
+	return Token{Owner: o, Home: home, ID: id}
 }
 
 func anyAttrs(attrs []slog.Attr) []any {
