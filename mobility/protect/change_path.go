@@ -142,6 +142,9 @@ func (p Plan) WithPaths(move []xfrm.Op, changes [][2]Path) []xfrm.Op {
 			}
 			behind = i + 1
 		}
+		if _, copies := op.(xfrm.CopySA); copies && behind == i { // no time may pass before these
+			behind = i + 1
+		}
 	}
 	moves := first >= 0
 	first = max(first, 0)

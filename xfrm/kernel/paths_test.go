@@ -68,11 +68,27 @@ func TestMovesUnderRouteOptimization(t *testing.T) {
 	w.pass(s, 100)
 	wait := func() { w.pass(s, 20) }
 	a, b := switchOn(mn, cn, mn.path(wCN), cn.path(mn.addr), wait)
-	for i := range 10 {
-		careOf := mn.careOf[(i+1)%2]
-		mn.moveNode(careOf)
-		a = mn.change(a, func(x *protect.Path) { x.CareOf, x.Direct, x.Ack = careOf, false, true })
+	// move is what the machines do about a new care-of address, all in one.
+	move := func(careOf netip.Addr) {
+		to := a
+		to.CareOf, to.Direct, to.Ack = careOf, false, true
+		mn.moveNode(careOf, [2]protect.Path{a, to})
+		a = to
 		mn.moveAgent()
+	}
+	for i := range 10 {
+		other := func() netip.Addr {
+			if mn.binding.CareOf == mn.careOf[0] {
+				return mn.careOf[1]
+			}
+			return mn.careOf[0]
+		}
+		if i%3 == 2 { // and on, before the correspondent has learned of it
+			move(other())
+			w.pass(s, 10)
+		}
+		move(other())
+		careOf := mn.binding.CareOf
 		wait()
 		b = cn.change(b, func(x *protect.Path) { x.RemoteCareOf = careOf })
 		wait()

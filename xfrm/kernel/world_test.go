@@ -180,14 +180,14 @@ func (h *wHost) away() {
 	h.binding, h.at = to, at
 }
 
-// moveNode and moveAgent move the tunnel of a node at each end.
-func (h *wHost) moveNode(careOf netip.Addr) {
+// moveNode and moveAgent move the tunnel of a node at each end, the node's with changes of paths.
+func (h *wHost) moveNode(careOf netip.Addr, changes ...[2]protect.Path) {
 	h.w.Helper()
 	to := h.binding
 	to.CareOf = careOf
 	grace := protect.Grace{Inbound: []xfrm.SPI{xfrm.SPI(0x6001 + 2*uint32(h.addr.As16()[14]))}}
 	h.apply(protect.EndGrace(careOf, grace)...) // that of the move before
-	h.apply(h.plan.Change(h.binding, to, grace)...)
+	h.apply(h.plan.WithPaths(h.plan.Change(h.binding, to, grace), changes)...)
 	h.binding = to
 }
 
