@@ -63,9 +63,9 @@ var steps = []step{
 // kernels under qemu: without consume, which lost two pings of 1,165 in one of two runs there. The
 // cause is not known: its MIGRATE is another process's and leaves no copy behind, and may lose what is under way.
 var (
-	Quick  = []string{"register", "tcp", "moves", "hand", "attacks", "stop"}
+	Quick  = []string{"register", "tcp", "moves", "hand", "attacks", "optimise", "romove", "rofallback", "roattack", "romnmn", "roipsec", "stop"}
 	Modern = []string{"register", "tcp", "moves", "hand", "rekey", "attacks", "crash", "home", "keymobility",
-		"certificates", "stop"}
+		"certificates", "optimise", "romove", "roipsec", "stop"}
 )
 
 // StepNames are the names of all steps, in order.
