@@ -19,6 +19,7 @@ import (
 // The longest cases wait for seven minutes: see vmtest.
 //
 //vmtest:speed 4
+//vmtest:timeout 15m
 
 const (
 	// atOnce is how many cases run at the same time beside those that only wait, and

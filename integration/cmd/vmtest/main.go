@@ -6,8 +6,8 @@
 // own with MIP6_KERNEL=1, in the package's folder. Tests that need a kernel with
 // MIP6 skip where that variable is not set. The project's programs are built here
 // too, and their folder is in MIP6_BIN. A package whose tests wait long has a line
-// "//vmtest:speed N" in a test file: in user-mode Linux all clocks of its guest run N
-// times as fast. Output is that of go test -v, or with -json that of go test -json. Status 1: a test failed; 2: a package does
+// "//vmtest:timeout 15m" in a test file, and its guest has at least that time; with
+// "//vmtest:speed N" all clocks of its guest run N times as fast in user-mode Linux. Output is that of go test -v, or with -json that of go test -json. Status 1: a test failed; 2: a package does
 // not build or its guest did not run it to the end.
 package main
 
@@ -149,16 +149,17 @@ func testPackage(ctx context.Context, f flags, root, pkg, dir string) (int, erro
 	if f.json {
 		verbose = "-test.v=test2json"
 	}
-	speed, err := speedOf(dir)
+	speed, timeout, err := wishes(dir)
 	if err != nil {
 		return 2, err
 	}
 	if f.kernel != vm.UML {
 		speed = 1
 	}
-	limit := time.Duration(speed) * (f.timeout - f.timeout/10)
+	timeout = max(timeout, f.timeout)
+	limit := time.Duration(speed) * (timeout - timeout/10)
 	o := vm.Options{
-		Kernel: f.kernel, Mem: f.mem, Dir: dir, Shares: []string{root}, Timeout: f.timeout,
+		Kernel: f.kernel, Mem: f.mem, Dir: dir, Shares: []string{root}, Timeout: timeout,
 		Command: []string{bin, verbose, "-test.paniconexit0", "-test.timeout=" + limit.String()},
 		Speed:   speed, Env: passedOn(), Stdout: os.Stdout, Stderr: os.Stderr, Log: os.Stderr,
 	}
@@ -174,25 +175,34 @@ func testPackage(ctx context.Context, f flags, root, pkg, dir string) (int, erro
 	return runJSON(ctx, o, pkg)
 }
 
-// speedLine is how a package asks for faster clocks.
-var speedLine = regexp.MustCompile(`(?m)^//vmtest:speed ([0-9]{1,2})$`)
+// wish is how a package asks for faster clocks, or more time.
+var wish = regexp.MustCompile(`(?m)^//vmtest:(speed|timeout) ([0-9]+m?)$`)
 
-// speedOf is how fast the clocks shall run for the tests of a folder.
-func speedOf(dir string) (int, error) {
+// wishes are what the tests of a folder ask for: how fast the clocks shall run, and
+// how long the guest may.
+func wishes(dir string) (speed int, timeout time.Duration, err error) {
+	speed = 1
 	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
 	if err != nil {
-		return 1, err
+		return speed, 0, err
 	}
 	for _, name := range files {
 		b, err := os.ReadFile(name)
 		if err != nil {
-			return 1, err
+			return speed, 0, err
 		}
-		if m := speedLine.FindSubmatch(b); m != nil {
-			return strconv.Atoi(string(m[1]))
+		for _, m := range wish.FindAllSubmatch(b, -1) {
+			if string(m[1]) == "speed" {
+				speed, err = strconv.Atoi(string(m[2]))
+			} else {
+				timeout, err = time.ParseDuration(string(m[2]))
+			}
+			if err != nil {
+				return 1, 0, fmt.Errorf("%s: %s: %w", name, m[0], err)
+			}
 		}
 	}
-	return 1, nil
+	return speed, timeout, nil
 }
 
 // runJSON runs the guest with its output converted to the lines of go test -json.
