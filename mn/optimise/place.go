@@ -45,8 +45,9 @@ func (m *Machine) moved(now time.Time, p *peer) {
 		return
 	}
 	elsewhere := p.NotHere.IsValid() && p.NotHere != m.s.At.CareOf
-	if !p.RetryAt.IsZero() && (p.Silent || elsewhere) {
-		// What did not answer on that way, or did not like that address, may do so on this one.
+	if !p.RetryAt.IsZero() && (p.Silent || elsewhere || p.mayBeBound(now)) {
+		// What did not answer on that way, or did not like that address, may do so on this one. And one that
+		// may still have a binding sends to the address before until it is told: a refusal can be forged.
 		p.tryAgain()
 		if !p.mayBeBound(now) && !m.inUse(now, p) {
 			p.Unused = true

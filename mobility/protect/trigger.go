@@ -102,7 +102,8 @@ func (p Plan) shadowed(i int) bool {
 // tests are the policies of Mobility Headers that go by the tunnel whatever else is in the databases: the
 // Home Test Init must, and a Home Test is accepted from there only (RFC 6275 §11.6.2).
 func (p Plan) tests(b Binding) []xfrm.Policy {
-	if !p.Optimises || p.Role != Node {
+	// A correspondent answers from the home address, and its tests come there by the tunnel.
+	if !p.Optimises && !p.Answers || p.Role != Node {
 		return nil
 	}
 	plain := p
