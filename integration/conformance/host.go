@@ -82,20 +82,21 @@ func (h *Host) start(o HostOptions) error {
 	return nil
 }
 
-// ready waits until mip6d answers on its control socket.
+// ready waits until mip6d answers on its control socket, and has put its states into
+// the kernel: the state that accepts home address options comes last of what it begins with.
 func (h *Host) ready(ctx context.Context, socket string) error {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		_, err := control.Call[control.Status](ctx, socket, control.Request{Cmd: control.CmdStatus})
-		if err == nil {
+		st, err := control.Call[control.Status](ctx, socket, control.Request{Cmd: control.CmdStatus})
+		if err == nil && st.DataPlane.States > 0 {
 			return nil
 		}
 		select {
 		case <-h.ended:
 			return fmt.Errorf("conformance: mip6d ended at its start: %w", h.err)
 		case <-ctx.Done():
-			return fmt.Errorf("conformance: mip6d does not answer: %w", err)
+			return fmt.Errorf("conformance: mip6d does not serve: %w", errors.Join(err, ctx.Err()))
 		case <-tick.C:
 		}
 	}
