@@ -40,6 +40,7 @@ const (
 	TypeSK      PayloadType = 46
 	TypeCP      PayloadType = 47
 	TypeEAP     PayloadType = 48
+	TypeSKF     PayloadType = 53 // RFC 7383
 )
 
 // Header is the IKE header. SPIs are in network order as numbers.

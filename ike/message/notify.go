@@ -25,6 +25,7 @@ const (
 	UseAssignedHoA             NotifyType = 42 // RFC 5026
 	TemporaryFailure           NotifyType = 43
 	ChildSANotFound            NotifyType = 44
+	StateNotFound              NotifyType = 47 // RFC 9370
 
 	InitialContact            NotifyType = 16384
 	SetWindowSize             NotifyType = 16385
@@ -36,7 +37,10 @@ const (
 	RekeySA                   NotifyType = 16393
 	ESPTFCPaddingNotSupported NotifyType = 16394
 	NonFirstFragmentsAlso     NotifyType = 16395
+	FragmentationSupported    NotifyType = 16430 // RFC 7383
 	SignatureHashAlgorithms   NotifyType = 16431 // RFC 7427
+	IntermediateSupported     NotifyType = 16438 // RFC 9242
+	AdditionalKeyExchange     NotifyType = 16441 // RFC 9370
 )
 
 // IsError says whether the type reports an error rather than a status.
@@ -58,6 +62,8 @@ var notifyNames = map[NotifyType]string{
 	UseTransportMode: "USE_TRANSPORT_MODE", RekeySA: "REKEY_SA",
 	ESPTFCPaddingNotSupported: "ESP_TFC_PADDING_NOT_SUPPORTED",
 	NonFirstFragmentsAlso:     "NON_FIRST_FRAGMENTS_ALSO", SignatureHashAlgorithms: "SIGNATURE_HASH_ALGORITHMS",
+	StateNotFound: "STATE_NOT_FOUND", FragmentationSupported: "IKEV2_FRAGMENTATION_SUPPORTED",
+	IntermediateSupported: "INTERMEDIATE_EXCHANGE_SUPPORTED", AdditionalKeyExchange: "ADDITIONAL_KEY_EXCHANGE",
 }
 
 func (n NotifyType) String() string {

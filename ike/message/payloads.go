@@ -97,6 +97,7 @@ type Payloads struct {
 	Vendors  [][]byte
 	TSi, TSr []Selector
 	SK       *Encrypted
+	SKF      *Fragment
 	CP       *CP
 	EAP      []byte
 	Unknown  []Body // not critical
@@ -141,6 +142,14 @@ func parseChain(next PayloadType, b []byte, outer bool) (*Payloads, error) {
 			}
 			p.SK = &Encrypted{Inner: following, Offset: HeaderLen + off + 4}
 			return p, nil
+		}
+		if next == TypeSKF {
+			if !outer || off != 0 || length != len(b) {
+				return nil, fmt.Errorf("%w: SKF is not the only payload", ErrSyntax)
+			}
+			f, err := parseFragment(following, b)
+			p.SKF = f
+			return p, err
 		}
 		if err := p.take(next, critical, body); err != nil {
 			return nil, err

@@ -15,6 +15,10 @@ const (
 	TransformInteg TransformType = 3
 	TransformKE    TransformType = 4
 	TransformESN   TransformType = 5
+
+	// Additional key exchanges 1 to 7 (RFC 9370), whose IDs are those of TransformKE.
+	TransformAddKE1 TransformType = 6
+	TransformAddKE7 TransformType = 12
 )
 
 // Transform is one transform of a proposal. KeyBits is its Key Length

@@ -28,6 +28,9 @@ const (
 	IKEAuth       ExchangeType = 35
 	CreateChildSA ExchangeType = 36
 	Informational ExchangeType = 37
+
+	IKEIntermediate ExchangeType = 43 // RFC 9242
+	IKEFollowupKE   ExchangeType = 44 // RFC 9370
 )
 
 func (x ExchangeType) String() string {
@@ -40,6 +43,10 @@ func (x ExchangeType) String() string {
 		return "CREATE_CHILD_SA"
 	case Informational:
 		return "INFORMATIONAL"
+	case IKEIntermediate:
+		return "IKE_INTERMEDIATE"
+	case IKEFollowupKE:
+		return "IKE_FOLLOWUP_KE"
 	}
 	return fmt.Sprintf("exchange %d", uint8(x))
 }
