@@ -157,8 +157,7 @@ func (h *Host) takeIn(p packet, path []xfrm.SA) *verdict {
 		s := header(db, xfrm.HAO, p.src, p.dst, p.wireSrc)
 		if s == nil {
 			v := ends("home address option of %v at %v", p.src, p.wireSrc)
-			v.report = &xfrm.Report{Proto: xfrm.HAO, CareOf: p.wireSrc,
-				Sel: xfrm.Selector{Src: netip.PrefixFrom(p.src, 128), Dst: netip.PrefixFrom(p.dst, 128), Proto: p.proto}}
+			v.report = h.reportOf(p)
 			return v
 		}
 		path = append(path, *s)
@@ -171,12 +170,22 @@ func (h *Host) takeIn(p packet, path []xfrm.SA) *verdict {
 		path = append(path, *s)
 	}
 	if err := admit(db, xfrm.In, p.flow, path); err != nil {
-		return ends("%v", err)
+		v := ends("%v", err)
+		if p.hao { // the kernel tells of that too
+			v.report = h.reportOf(p)
+		}
+		return v
 	}
 	for _, s := range path {
 		h.FW.Count(s.ID(), 1, h.w.Now)
 	}
 	return nil
+}
+
+// reportOf is what the kernel tells of a home address option that it does not accept.
+func (h *Host) reportOf(p packet) *xfrm.Report {
+	return &xfrm.Report{Proto: xfrm.HAO, CareOf: p.wireSrc,
+		Sel: xfrm.Selector{Src: netip.PrefixFrom(p.src, 128), Dst: netip.PrefixFrom(p.dst, 128), Proto: p.proto}}
 }
 
 // travel carries a packet through the world and its delays; end is told where it ended, and why if it

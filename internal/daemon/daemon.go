@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -98,7 +99,7 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger, reload <-cha
 	rec, err := d.open()
 	if err != nil {
 		// What open put up, close takes down; an earlier run's records must stay.
-		d.orderly = len(rec.Records) == 0
+		d.orderly = !slices.ContainsFunc(rec.Records, func(r ledger.Record) bool { return r.Kind != ledger.KindPeer })
 		return errors.Join(err, d.close())
 	}
 	err = d.serve(ctx, rec)

@@ -43,6 +43,7 @@ func (d *daemon) reload() {
 		m.Optimise, m.Correspondents = known(old, cfg.MN.Optimise), cfg.MN.Correspondents
 		m.Interfaces, m.Lifetime, m.KeyMobility = cfg.MN.Interfaces, cfg.MN.Lifetime, cfg.MN.KeyMobility
 		live.MN = &m
+		d.self.Store(&m)
 		mc, oc := mnConfig(&m), optimiseConfig(&m)
 		mc.Answers = old.CN != nil
 		ev.MN, ev.Optimise = &mc, &oc

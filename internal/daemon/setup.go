@@ -30,8 +30,10 @@ type machines struct {
 	home netip.Prefix // of the mobile node; zero: not known yet
 	ha   *ha.Machine
 	cn   *cn.Machine
-	peer atomic.Pointer[config.CN] // the correspondent's configuration as it is now
-	opts []*optimise.Machine       // of mns, in order
+	// The configurations of mobile node and correspondent as they are now.
+	self atomic.Pointer[config.MN]
+	peer atomic.Pointer[config.CN]
+	opts []*optimise.Machine // of mns, in order
 	keys *pki.Keyring
 }
 
@@ -67,18 +69,19 @@ func build(cfg *config.Config, caps xfrm.Caps, now time.Time) (*machines, error)
 // addMN makes the machine of the mobile node, now or when the home agent has given the
 // home address.
 func (ms *machines) addMN(cc *couple.Config, c *config.MN, caps xfrm.Caps, answers bool) error {
+	ms.self.Store(c)
 	mc := mnConfig(c)
-	mc.Answers = answers
-	oc := optimiseConfig(c)
 	machine := func(home netip.Prefix) (couple.MN, error) { // on the loop's goroutine, or before it runs
-		mc := mc
+		c := ms.self.Load() // as it is now: it may have been reloaded since
+		mc, oc := mnConfig(c), optimiseConfig(c)
+		mc.Answers = answers
 		mc.Home = home
 		m, err := mnMachine(mc, c.Peer, caps)
 		if err != nil {
 			return m, err
 		}
-		oc := oc // without rules now it may get some by a reload
 		oc.Home = home.Addr()
+		// Without rules now it may get some by a reload.
 		if m.Optimise, err = optimise.New(oc, rand.Reader); err != nil {
 			return m, err
 		}

@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -227,12 +228,26 @@ func (l *Ledger) Close() error {
 	return errors.Join(err, l.lock.Close())
 }
 
-// Clean is Close after an orderly end: nothing of ours is in the host any more, so
-// the content goes too.
-func (l *Ledger) Clean() error {
+// Clean is Close after an orderly end: nothing of ours is in the host any more, so the content goes
+// too, but for the kinds that have to outlive it.
+func (l *Ledger) Clean(keep ...Kind) error {
 	if l.file == nil {
 		return ErrClosed
 	}
-	err := os.Remove(filepath.Join(l.dir, fileName))
+	var gone []Change
+	kept := 0
+	for k := range l.index {
+		if slices.Contains(keep, k.kind) {
+			kept++
+			continue
+		}
+		gone = append(gone, Change{Kind: k.kind, Key: k.key, Del: true})
+	}
+	var err error
+	if kept == 0 {
+		err = os.Remove(filepath.Join(l.dir, fileName))
+	} else {
+		err = l.Batch(gone)
+	}
 	return errors.Join(err, l.Close())
 }

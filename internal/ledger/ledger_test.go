@@ -356,3 +356,31 @@ func BenchmarkBatch(b *testing.B) {
 		i++
 	}
 }
+
+// An orderly end takes all but what has to outlive it.
+func TestCleanKeeps(t *testing.T) {
+	dir := t.TempDir()
+	l, _, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for kind, key := range map[Kind]string{KindSA: "a", KindPeer: "b", KindNode: "c"} {
+		if err := l.Put(kind, key, []byte(key)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Clean(KindPeer); err != nil {
+		t.Fatal(err)
+	}
+	l, rec, err := Open(dir)
+	if err != nil || len(rec.Records) != 1 || rec.Records[0].Kind != KindPeer || string(rec.Records[0].Value) != "b" {
+		t.Fatalf("left: %+v %v", rec, err)
+	}
+	if err := l.Clean(KindSA); err != nil {
+		t.Fatal(err)
+	}
+	if l, rec, err = Open(dir); err != nil || len(rec.Records) != 0 {
+		t.Fatalf("left: %+v %v", rec, err)
+	}
+	l.Close()
+}
