@@ -52,7 +52,11 @@ func (m *Machine) refuse(u update, status mobility.Status, seq uint16) {
 		m.count.RefusalsLimited++
 		return
 	}
-	m.note(Info, u.home, "binding update refused", "local", u.local, "status", status, "careof", u.careOf, "seq", u.seq)
+	level := Info
+	if all == &m.limits.refusals { // anybody's
+		level = Debug
+	}
+	m.note(level, u.home, "binding update refused", "local", u.local, "status", status, "careof", u.careOf, "seq", u.seq)
 	m.acknowledge(u, mobility.BindingAck{Status: status, Seq: seq})
 }
 

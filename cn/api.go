@@ -237,6 +237,7 @@ type Counters struct {
 	Unprotected, HomeRegistrations                uint64 // updates without the SA they need; updates with H
 	Prohibited, NoRoom                            uint64
 	RefusalsLimited                               uint64 // not answered for their rate
+	UpdatesLimited                                uint64 // not heeded for their rate, although right
 	RefreshRequests, ErrorsSent, ErrorsLimited    uint64
 	Expired, RouteErrors                          uint64
 }

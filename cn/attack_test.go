@@ -251,3 +251,35 @@ func TestMemory(t *testing.T) {
 		t.Errorf("a replay is answered by %v", got)
 	}
 }
+
+// TestFloodOfRightUpdates: a node that has proved itself cannot have the databases changed at any rate it
+// likes, and nobody else pays for it.
+func TestFloodOfRightUpdates(t *testing.T) {
+	r := newRig(t, testConfig())
+	r.auto = true
+	r.run("start; tests; tests from=coa2; tests home=hoa2 from=coa3")
+	changes := 0
+	for i := range 10_000 { // 1,000 a second
+		r.now = r.now.Add(time.Millisecond)
+		w := words{"from": []string{"coa1", "coa2"}[i%2], "seq": fmtInt(i + 1)}
+		if i%3 == 2 {
+			w["life"] = "0"
+		}
+		for _, a := range r.step(r.bu(w)) {
+			if _, ok := a.(Route); ok {
+				changes++
+			}
+		}
+	}
+	if most := 3*updateRate + 10*updateRate; changes > most || changes < most/2 {
+		t.Errorf("%d changes in 10 s, at most %d", changes, most)
+	}
+	if c := r.m.Counters(); c.UpdatesLimited < 9_000 {
+		t.Errorf("%+v", c)
+	}
+	before := r.m.Counters().Accepted
+	r.run("bu home=hoa2 from=coa3")
+	if r.m.Counters().Accepted != before+1 {
+		t.Error("another node is not served")
+	}
+}

@@ -15,6 +15,8 @@ func (m *Machine) sequenced(u update) {
 	case m.cfg.policy(u.home) == Deny:
 		m.count.Prohibited++
 		m.refuse(u, mobility.StatusProhibited, u.seq)
+	case !m.heeded(u):
+		m.count.UpdatesLimited++
 	case u.delete:
 		m.delete(u, e)
 	case (e == nil || !e.bound) && len(m.table.alive) >= m.maxBindings():
@@ -23,6 +25,12 @@ func (m *Machine) sequenced(u update) {
 	default:
 		m.accept(u)
 	}
+}
+
+// heeded keeps to a rate. Each update that is taken changes the databases or the ledger, and anybody with
+// an address can prove as many as there are sequence numbers. The node sends again what is not answered.
+func (m *Machine) heeded(u update) bool {
+	return m.limits.update.take(m.now, address(u.home)^mix(address(u.local))) && m.limits.updates.take(m.now)
 }
 
 func (m *Machine) maxBindings() int { return or(m.cfg.MaxBindings, defaultBindings) }

@@ -40,9 +40,15 @@ type limits struct {
 	refusals     rate    // of updates that nothing shows the sender of
 	signed       rate    // of the others
 	refused      limiter
+	updates      rate    // updates that are right, in all
+	update       limiter // those of one pair
 	errors       rate
 	err          limiter
 }
+
+// updateRate is how many updates of one pair a second are heeded, after a burst: thrice MAX_UPDATE_RATE
+// (RFC 6275 §12).
+const updateRate = 10
 
 // life is how far the service is.
 type life uint8
@@ -86,6 +92,8 @@ func (m *Machine) configure(cfg Config) {
 		refusals: perSecond(errs, errs), signed: perSecond(errs, errs),
 		// A node sends no more than MAX_UPDATE_RATE of 3 a second (RFC 6275 §11.8, §12).
 		refused: newLimiter(perSecond(3, 10), m.seed),
+		updates: perSecond(tests, tests),
+		update:  newLimiter(perSecond(updateRate, 3*updateRate), m.seed),
 		errors:  perSecond(errs, errs),
 		err:     newLimiter(perSecond(1, 1), m.seed),
 	}
