@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bufio"
 	"encoding/binary"
 	"net/netip"
 	"os"
@@ -39,7 +40,7 @@ func ReadCapture(file string, from, to time.Time) ([]Seen, error) {
 		return nil, err
 	}
 	defer f.Close()
-	packets, err := pcap.ReadAll(f)
+	packets, err := pcap.ReadAll(bufio.NewReaderSize(f, 1<<20))
 	if err != nil {
 		return nil, err
 	}
@@ -202,7 +203,7 @@ func ReadPackets(file string, from, to time.Time, want func(Seen) bool) ([]Packe
 		return nil, err
 	}
 	defer f.Close()
-	packets, err := pcap.ReadAll(f)
+	packets, err := pcap.ReadAll(bufio.NewReaderSize(f, 1<<20))
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package story
 
 import (
+	"bufio"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
@@ -62,7 +63,7 @@ func packetAt(file string, at time.Time) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	all, err := pcap.ReadAll(f)
+	all, err := pcap.ReadAll(bufio.NewReaderSize(f, 1<<20))
 	if err != nil {
 		return nil, err
 	}

@@ -125,7 +125,6 @@ func (s *story) forgetAddrs(ctx context.Context, of lab.Link) error {
 // roMoveTo moves the node while pings go both ways and waits until all is as before: the pair's packets
 // go directly with the new care-of address. mac is zero for the node's own.
 func (s *story) roMoveTo(ctx context.Context, f *fourPings, to lab.Link, mac [6]byte) (r roMoved, err error) {
-	before := time.Now().Add(-500 * time.Millisecond)
 	if mac != [6]byte{} {
 		r.w.From, r.up, r.careOf, err = s.moveRenewed(ctx, to, mac)
 	} else {
@@ -135,7 +134,10 @@ func (s *story) roMoveTo(ctx context.Context, f *fourPings, to lab.Link, mac [6]
 	if err != nil {
 		return r, err
 	}
-	r.rtt = median(f.direct.up.Echoes().Between(before, r.w.From))
+	r.rtt = median(f.direct.up.Echoes().Between(r.w.From.Add(-3*time.Second), r.w.From))
+	if r.rtt == 0 {
+		return r, fmt.Errorf("no ping was answered in the 3 s before the move to %s", to)
+	}
 	if err := s.waitDirect(ctx, r.careOf, 20*time.Second); err != nil {
 		return r, fmt.Errorf("after the move to %s: %w", to, err)
 	}
@@ -170,25 +172,20 @@ func (s *story) readMove(r *roMoved) error {
 	if err != nil {
 		return err
 	}
-	answers := map[uint8]uint8{mhHoTI: mhHoT, mhCoTI: mhCoT, mhBU: mhBA}
-	open := map[uint8]bool{} // asked, not answered
+	asks := map[uint8]uint8{mhHoT: mhHoTI, mhCoT: mhCoTI, mhBA: mhBU} // by their answers
+	open := map[uint8]bool{}                                          // asked, not answered
 	for _, p := range all {
 		if int(p.Type) >= len(r.count) {
 			continue
 		}
-		if open[p.Type] {
-			r.repeated++
+		if ask, answer := asks[p.Type]; open[p.Type] || answer && !open[ask] {
+			r.repeated++ // sent again, or the answer to that
 			continue
+		} else if answer {
+			open[ask] = false
 		}
 		r.count[p.Type]++
-		for ask, answer := range answers {
-			switch p.Type {
-			case ask:
-				open[ask] = true
-			case answer:
-				open[ask] = false
-			}
-		}
+		open[p.Type] = p.Type == mhHoTI || p.Type == mhCoTI || p.Type == mhBU
 	}
 	here := r.w // the carrier's return may be noted behind what followed from it
 	for _, m := range []struct {

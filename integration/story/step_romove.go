@@ -80,6 +80,6 @@ func (s *story) checkROMove(name string, coti, extra int, r *roMoved) {
 	if coti == 0 {
 		first, what = r.bu, "the update to the correspondent"
 	}
-	s.check(fmt.Sprintf("%s: %s does not wait for the agent", name, what), !first.IsZero() && !r.haBU.IsZero() && first.Sub(r.haBU) < r.rtt,
+	s.check(fmt.Sprintf("%s: %s does not wait for the agent", name, what), !first.IsZero() && !r.haBU.IsZero() && first.Before(r.haBA),
 		"%s ms after the update to the agent, whose answer takes %s ms", ms(since(r.haBU, first)), ms(since(r.haBU, r.haBA)))
 }
