@@ -145,16 +145,19 @@ type KeyMoved struct{ Local, Home, CareOf netip.Addr }
 // KeyDown ends the IKE SA with a node.
 type KeyDown struct{ Local, Home netip.Addr }
 
-// Record is the sequence number that a node with a static key used last. It has to
-// outlive the program: such a key is good for ever, and an old Binding Update with it too if the
-// number is forgotten (RFC 4449 §3).
+// Record is what the next run has to know of a node. With a static key it is the sequence number
+// used last, which has to outlive the program: such a key is good for ever, and an old Binding Update with it
+// too if the number is forgotten (RFC 4449 §3). With SAs it is the care-of address: their packets are lost without
+// a word when the SAs are, so the next run tells the node that it knows no binding. Plain data (JSON).
 type Record struct {
 	Local, Home netip.Addr
 	Seq         uint16
+	CareOf      netip.Addr // zero with a static key
 }
 
-// Save asks for a record to be kept; the last one of a pair counts.
+// Save asks for a record to be kept; the last one of a pair counts. Forget ends that.
 type Save struct{ Record Record }
+type Forget struct{ Local, Home netip.Addr }
 
 // Level is how much a Note matters.
 type Level uint8
@@ -191,6 +194,7 @@ func (Authorised) action() {}
 func (KeyMoved) action()   {}
 func (KeyDown) action()    {}
 func (Save) action()       {}
+func (Forget) action()     {}
 func (Note) action()       {}
 func (Changed) action()    {}
 func (Stopped) action()    {}

@@ -32,6 +32,10 @@ func (m *Machine) accept(u update) {
 	delete(m.ids, e.refresh.ask)
 	e.refresh = m.planRefresh(e)
 	m.learn(e, u)
+	if u.auth == IPsec {
+		e.saved = true
+		m.emit(Save{Record{Local: e.local, Home: e.home, Seq: e.seq, CareOf: e.careOf}})
+	}
 	a := &answer{to: u, seq: u.seq, ack: u.flags.Has(mobility.FlagAck), what: what}
 	switch {
 	case change:
@@ -150,6 +154,7 @@ func (m *Machine) drop(e *entry, reason string) {
 		gone := m.info(e)
 		delete(m.ids, e.refresh.ask)
 		e.bound, e.answer, e.refresh = false, nil, refresh{}
+		m.unsave(e)
 		if len(e.waiting) > 0 {
 			m.putRoute(e)
 		} else {
@@ -160,6 +165,14 @@ func (m *Machine) drop(e *entry, reason string) {
 	e.remember(m.now)
 	m.table.place(e)
 	m.trim()
+}
+
+// unsave forgets the care-of address in the next run too.
+func (m *Machine) unsave(e *entry) {
+	if e.saved {
+		e.saved = false
+		m.emit(Forget{Local: e.local, Home: e.home})
+	}
 }
 
 // minMemory is the least number of bindings that are gone, but remembered.

@@ -41,6 +41,9 @@ type entry struct {
 	updated time.Time
 	forget  time.Time
 
+	// saved: the next run is to know the care-of address.
+	saved bool
+
 	// protected: the route asks for SAs of this request id; keyed: it has been put so.
 	protected, keyed bool
 	proto            xfrm.Proto

@@ -10,6 +10,7 @@ import (
 
 // Machine is a correspondent node. Use New; one goroutine owns it.
 type Machine struct {
+	lost   []Record // of an earlier run, until Start
 	cfg    Config
 	peers  map[netip.Addr]*Peer
 	random io.Reader
@@ -125,7 +126,7 @@ func (m *Machine) step(ev Event) {
 	}
 	switch ev := ev.(type) {
 	case Start:
-		m.life = serving
+		m.begin()
 	case Restored:
 		m.restore(ev.Records)
 	case SetConfig:

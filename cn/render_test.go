@@ -75,7 +75,13 @@ func render(a Action) string {
 	case KeyDown:
 		return fmt.Sprintf("keys %s<>%s down", called(a.Local), called(a.Home))
 	case Save:
-		return fmt.Sprintf("save %s<>%s seq=%d", called(a.Record.Local), called(a.Record.Home), a.Record.Seq)
+		s := fmt.Sprintf("save %s<>%s seq=%d", called(a.Record.Local), called(a.Record.Home), a.Record.Seq)
+		if a.Record.CareOf.IsValid() {
+			s += " at " + called(a.Record.CareOf)
+		}
+		return s
+	case Forget:
+		return fmt.Sprintf("forget %s<>%s", called(a.Local), called(a.Home))
 	case Note:
 		return fmt.Sprintf("note: %s %s", a.Msg, called(a.Home))
 	case Changed:

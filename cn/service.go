@@ -80,6 +80,7 @@ func (m *Machine) clear(e *entry) bool {
 		m.emit(Changed{What: "gone", Binding: m.info(e), Reason: "the service ends"})
 	}
 	e.bound, e.answer = false, nil
+	m.unsave(e)
 	m.unprotect(e)
 	m.putRoute(e)
 	m.leaving[e.route] = true
@@ -91,12 +92,28 @@ func (m *Machine) clear(e *entry) bool {
 func (m *Machine) restore(records []Record) {
 	for _, r := range records {
 		p := m.peers[r.Home]
+		if m.life == fresh && r.CareOf.IsValid() && r.Local.Is6() {
+			m.lost = append(m.lost, r)
+			continue
+		}
 		if m.life != fresh || p == nil || p.Auth != StaticKey || !r.Local.Is6() {
 			continue
 		}
 		e := m.table.obtain(r.Local, r.Home)
 		e.seq, e.known, e.keep, e.auth = r.Seq, true, true, StaticKey
 	}
+}
+
+// begin tells the nodes whose bindings and SAs an earlier run took with it.
+func (m *Machine) begin() {
+	m.life = serving
+	for _, r := range m.lost {
+		m.emit(Forget{Local: r.Local, Home: r.Home})
+		if mobility.UnicastRoutable(r.CareOf) {
+			m.tell(mobility.ErrorUnknownBinding, host.MH{Src: r.Local, Dst: r.CareOf}, r.Home)
+		}
+	}
+	m.lost = nil
 }
 
 // setConfig replaces the configuration in the running service.

@@ -177,6 +177,8 @@ func (h *Host) carryOut(acts []couple.Action) {
 		case couple.SaveCN:
 			h.cnRecs = slices.DeleteFunc(h.cnRecs, func(r cn.Record) bool { return r.Local == a.Record.Local && r.Home == a.Record.Home })
 			h.cnRecs = append(h.cnRecs, a.Record)
+		case couple.ForgetCN:
+			h.cnRecs = slices.DeleteFunc(h.cnRecs, func(r cn.Record) bool { return r.Local == a.Local && r.Home == a.Home })
 		case couple.ForgetRoute:
 			h.dropRoute(a.Home, a.Remote)
 		case couple.SaveHA:

@@ -6,6 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mip6/mip6/internal/couple"
+	"github.com/mip6/mip6/internal/host"
+	"github.com/mip6/mip6/mn"
 	"github.com/mip6/mip6/mn/optimise"
 	"github.com/mip6/mip6/mobility/protect"
 	"github.com/mip6/mip6/mobility/rr"
@@ -131,5 +134,64 @@ func TestDirectBothMobile(t *testing.T) {
 		w.Attach(b, wlan, link(w, "a"))
 		direct(t, w, a, b, 10*time.Second)
 		w.Run(5 * time.Second)
+	}
+}
+
+// TestDirectCrash: a correspondent that is killed and started again says so, or its node would send into
+// nothing: most of all where what it sends needs SAs that are gone.
+func TestDirectCrash(t *testing.T) {
+	for _, p := range []xfrm.Proto{0, xfrm.ESP, xfrm.AH} {
+		r := optimise.Rule{To: netip.PrefixFrom(Correspondent, 128)}
+		if p != 0 {
+			r.Auth, r.Protect, r.Conn, r.ReqID = optimise.IPsec, p, "cn", protect.PathReqID(protect.Node, 0)
+		}
+		w := optimised(t, Options{Seed: 5, Rules: []optimise.Rule{r}})
+		w.Run(5 * time.Second)
+		w.Peer().Crash()
+		w.Run(time.Second)
+		w.Peer().Start()
+		if took := direct(t, w, w.Node(0), w.Peer(), 10*time.Second); took > time.Second {
+			t.Errorf("%v: directly again only after %v", p, took)
+		}
+		w.Run(10 * time.Second)
+		settled(t, w)
+	}
+}
+
+// TestForgedRefusalThenMove: a correspondent that is left alone for an error that anybody may have sent
+// still has the binding, and is told of the next care-of address.
+func TestForgedRefusalThenMove(t *testing.T) {
+	w := optimised(t, Options{Seed: 11})
+	h := w.Node(0)
+	w.Run(5 * time.Second)
+	h.Post(couple.FromHost{Event: host.ICMPError{Type: 4, Code: 2, From: Correspondent, Src: h.MN.Info().CareOf,
+		Dst: Correspondent, Home: h.Home, Refuses: true}})
+	w.Run(2 * time.Second)
+	if d, err := w.Direct(h, w.Peer()); d || err != nil {
+		t.Errorf("after the error: direct %v, %v", d, err)
+	}
+	w.Attach(h, wlan, link(w, "b"))
+	registered(t, w, h, 5*time.Second)
+	var err error
+	if _, ok := w.RunUntil(time.Second, func() bool { _, err = w.Direct(h, w.Peer()); return err == nil }); !ok {
+		t.Errorf("after the move: %v", err)
+	}
+}
+
+// TestAnswersWithoutRules: a node that only answers can be spoken to directly while it is away.
+func TestAnswersWithoutRules(t *testing.T) {
+	w := bound(t, Options{Seed: 4, Nodes: 2, Rules: []optimise.Rule{{To: homePrefix}}, NodesAnswer: true,
+		MN: func(n int, c *mn.Config) {
+			if n == 0 {
+				c.Optimises, c.Triggers = false, nil
+			}
+		}})
+	a, b := w.Node(0), w.Node(1)
+	w.Say(a, b, 100*time.Millisecond)
+	if _, ok := w.RunUntil(30*time.Second, func() bool {
+		i := b.Opt.Info()
+		return len(i) == 1 && i[0].State == optimise.Optimised
+	}); !ok {
+		t.Errorf("%+v\n%+v", b.Opt.Info(), w.Count)
 	}
 }

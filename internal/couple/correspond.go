@@ -132,6 +132,8 @@ func (n *Node) doCN(a cn.Action, out []Action) []Action {
 		n.pairDown(pair{a.Local, a.Home})
 	case cn.Save:
 		return append(out, SaveCN{a.Record})
+	case cn.Forget:
+		return append(out, ForgetCN{a.Local, a.Home})
 	case cn.Note:
 		attrs := a.Attrs
 		if a.Home.IsValid() {

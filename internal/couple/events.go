@@ -175,6 +175,9 @@ type ForgetRoute struct{ Home, Remote netip.Addr }
 // SaveCN writes the record of a node to a correspondent's ledger.
 type SaveCN struct{ Record cn.Record }
 
+// ForgetCN removes it.
+type ForgetCN struct{ Local, Home netip.Addr }
+
 // SaveMN and SaveHA write a record to the ledger before what follows it; Forget
 // removes that of a home address.
 type SaveMN struct {
@@ -226,6 +229,7 @@ func (ProbeDAD) action()    {}
 func (IKE) action()         {}
 func (SaveMN) action()      {}
 func (SaveCN) action()      {}
+func (ForgetCN) action()    {}
 func (Usage) action()       {}
 func (SaveRoute) action()   {}
 func (ForgetRoute) action() {}

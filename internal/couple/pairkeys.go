@@ -36,6 +36,9 @@ func (n *Node) pairUp(m *MN, a optimise.KeyUp) {
 	h := n.pairHome(pair{m.Home, a.Remote})
 	h.via, h.path = m, a
 	h.know(a.ReqID)
+	if a.Anew {
+		n.pairAnew(h)
+	}
 	if s := h.newest(); s != nil {
 		if s.has(a.ReqID) {
 			n.tellOptimise(m, optimise.KeysUp{Remote: a.Remote})
@@ -54,6 +57,18 @@ func (n *Node) pairUp(m *MN, a optimise.KeyUp) {
 	h.at = a.CareOf
 	n.initiate(h, ike.Initiate{Conn: a.Conn, Local: n.port(a.CareOf), Remote: n.port(a.Remote),
 		Children: []ike.ChildWant{h.wantPath()}, InitialContact: !h.met})
+}
+
+// pairAnew lets go of the IKE SAs of a pair without a Delete; their children carry until others are there.
+func (n *Node) pairAnew(h *home) {
+	n.abandon(h)
+	old := h.sas
+	h.sas = nil
+	clear(h.asking)
+	for _, s := range old {
+		s.home = nil // nobody is told of its end
+		n.tellIKE(ike.Close{SA: s.id, Silent: true, KeepChildren: true})
+	}
 }
 
 // wantPath is everything between the home address and the correspondent, in transport mode.

@@ -39,6 +39,8 @@ func (d *daemon) do(acts []couple.Action) {
 			d.check("save to the ledger", d.journal.saveRoute(a.Record))
 		case couple.SaveCN:
 			d.check("save to the ledger", d.journal.saveCN(a.Record))
+		case couple.ForgetCN:
+			d.check("save to the ledger", d.journal.forgetCN(a.Local, a.Home))
 		case couple.ForgetRoute:
 			d.check("save to the ledger", d.journal.forgetRoute(a.Home, a.Remote))
 		case couple.Usage:

@@ -101,6 +101,10 @@ func (j *journal) saveCN(r cn.Record) error {
 	return j.write([]ledger.Change{{Kind: ledger.KindPeer, Key: routeKey(r.Local, r.Home), Value: b}})
 }
 
+func (j *journal) forgetCN(local, home netip.Addr) error {
+	return j.write([]ledger.Change{{Kind: ledger.KindPeer, Key: routeKey(local, home), Del: true}})
+}
+
 func (j *journal) forgetRoute(home, remote netip.Addr) error {
 	return j.write([]ledger.Change{{Kind: ledger.KindRoute, Key: routeKey(home, remote), Del: true}})
 }

@@ -146,7 +146,11 @@ type AskUse struct {
 
 // KeyUp asks for an IKE SA with a correspondent from CareOf, with transport SAs between the home
 // address and Remote. KeyMoved gives it a new local end, without a message. KeyDown ends it.
+//
+// With Anew the IKE SA that stands is not trusted any more: another takes its place, and its SAs carry
+// until then.
 type KeyUp struct {
+	Anew           bool
 	Remote, CareOf netip.Addr
 	Conn           string
 	Proto          xfrm.Proto

@@ -49,7 +49,9 @@ func (m *Machine) settleKeys(now time.Time, p *peer, g goal, out []Action) []Act
 		return out
 	}
 	p.Keys, p.KeyCareOf = keysAsked, local
-	return append(out, KeyUp{Remote: p.Remote, CareOf: local, Conn: p.Rule.Conn, Proto: p.Rule.Protect, ReqID: p.Rule.ReqID})
+	anew := p.KeyAnew
+	p.KeyAnew = false
+	return append(out, KeyUp{Anew: anew, Remote: p.Remote, CareOf: local, Conn: p.Rule.Conn, Proto: p.Rule.Protect, ReqID: p.Rule.ReqID})
 }
 
 func (m *Machine) keyDown(p *peer, out []Action) []Action {

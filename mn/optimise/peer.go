@@ -100,6 +100,7 @@ type peer struct {
 	Keys      keyState
 	KeyTry    attempt
 	KeyCareOf netip.Addr
+	KeyAnew   bool // those that stand are not to be trusted
 
 	RetryAt  time.Time // refused until then
 	Silent   bool      // refused for want of an answer: another care-of address may do

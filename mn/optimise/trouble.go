@@ -57,7 +57,11 @@ func (m *Machine) unknownBinding(now time.Time, p *peer, out []Action) []Action 
 		p.HoldAt = now.Add(p.HoldFor)
 	}
 	p.ErrorAt = now
-	p.LastUsed = now // by the packets that it is about
+	p.LastUsed = now      // by the packets that it is about
+	if p.Keys == keysUp { // its SAs may be gone as well: what is sent with ours is lost without a word
+		p.Keys, p.KeyAnew = keysNone, true
+		p.KeyTry.again()
+	}
 	return note(slog.LevelInfo, "the correspondent has lost our binding", p.Remote, out, slog.Duration("pause", p.HoldFor))
 }
 
