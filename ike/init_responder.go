@@ -194,10 +194,11 @@ func (m *Machine) initResponseBodies(s *sa, c transform.Chosen, conns []*Conn) [
 
 const certX509 = 4 // X.509 certificate, signature (§3.6)
 
-// hashNotify is SIGNATURE_HASH_ALGORITHMS (RFC 7427 §4).
+// hashNotify is SIGNATURE_HASH_ALGORITHMS (RFC 7427 §4, RFC 8420 §2). SHA-1 is not among
+// them: who has nothing else uses the old method.
 func hashNotify() message.Body {
 	var b []byte
-	for _, h := range []pki.Hash{pki.HashSHA256, pki.HashSHA384, pki.HashSHA512} {
+	for _, h := range []pki.Hash{pki.HashSHA256, pki.HashSHA384, pki.HashSHA512, pki.HashIdentity} {
 		b = binary.BigEndian.AppendUint16(b, uint16(h))
 	}
 	return message.Notify{Type: message.SignatureHashAlgorithms, Data: b}.Body()

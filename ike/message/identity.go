@@ -43,7 +43,8 @@ func AddrIdentity(a netip.Addr) Identity {
 }
 
 // ParseIdentity reads an identity as it is written in configuration: an IP
-// address, user@host (RFC822), "keyid:HEX", "dn:HEX" (DER), or a host name.
+// address, user@host (RFC822), "keyid:HEX", a distinguished name as "C=DE, CN=mn"
+// (in the order of the certificate) or "dn:HEX" (DER), or a host name.
 func ParseIdentity(s string) (Identity, error) {
 	switch {
 	case s == "":
@@ -62,6 +63,13 @@ func ParseIdentity(s string) (Identity, error) {
 	if a, err := netip.ParseAddr(s); err == nil {
 		return AddrIdentity(a), nil
 	}
+	if strings.Contains(s, "=") {
+		der, err := encodeDN(s)
+		if err != nil {
+			return Identity{}, err
+		}
+		return Identity{IDDERDN, der}, nil
+	}
 	if strings.Contains(s, "@") {
 		return Identity{IDRFC822, s}, nil
 	}
@@ -77,7 +85,7 @@ func (id Identity) Addr() (netip.Addr, bool) {
 }
 
 // Fold makes identities that mean the same equal: host names and the domain of a
-// mail address know no case.
+// mail address know no case; of distinguished names see foldDN.
 func (id Identity) Fold() Identity {
 	switch id.Type {
 	case IDFQDN:
@@ -86,6 +94,8 @@ func (id Identity) Fold() Identity {
 		if i := strings.LastIndexByte(id.Data, '@'); i >= 0 {
 			id.Data = id.Data[:i] + strings.ToLower(id.Data[i:])
 		}
+	case IDDERDN:
+		id.Data = foldDN(id.Data)
 	}
 	return id
 }
@@ -103,6 +113,9 @@ func (id Identity) String() string {
 			return a.String()
 		}
 	case IDDERDN:
+		if s, ok := dnText(id.Data); ok {
+			return s
+		}
 		return "dn:" + hex.EncodeToString([]byte(id.Data))
 	case IDKeyID:
 		return "keyid:" + hex.EncodeToString([]byte(id.Data))

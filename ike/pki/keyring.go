@@ -27,6 +27,8 @@ type Credentials struct {
 	Chain   [][]byte            // our certificate and its intermediates, DER, ours first
 	Key     crypto.Signer       // private key of Chain[0]
 	CAs     []*x509.Certificate // authorities that the peer's certificate must lead to
+	PKCS1   bool                // sign by RSASSA-PKCS1-v1_5 with an RSA key, for a peer that cannot do RSASSA-PSS
+	Legacy  bool                // the peer may sign by SHA-1, and knows nothing else where it knows no RFC 7427
 }
 
 // Keyring holds the credentials of all connections. It does not change after
@@ -65,6 +67,9 @@ func NewKeyring(creds []Credentials) (*Keyring, error) {
 			return nil, fmt.Errorf("%w: connection %s: %v", ErrConfig, c.Conn, err)
 		}
 		for _, ca := range c.CAs {
+			if err := checkKey(ca.PublicKey); err != nil {
+				return nil, fmt.Errorf("%w: connection %s: authority %q: %v", ErrConfig, c.Conn, ca.Subject, err)
+			}
 			e.roots.AddCert(ca)
 		}
 		k.conns[c.Conn] = e
@@ -91,7 +96,7 @@ func (e *entry) checkChain() error {
 	if !ok || !pub.Equal(cert.PublicKey) {
 		return errors.New("the private key does not belong to the certificate")
 	}
-	return nil
+	return checkKey(e.Key.Public())
 }
 
 // secret finds the key for a pair of identities.

@@ -256,10 +256,10 @@ func TestWycheproof(t *testing.T) {
 		for _, v := range g.Tests {
 			msg, _ := hex.DecodeString(v.Msg)
 			sig, _ := hex.DecodeString(v.Sig)
-			a := ecdsaAlgorithms[0].der
+			a := signatureAlgorithms[0].der
 			r := VerifyRequest{AuthMethod: authSignature, Octets: msg, Data: append(append([]byte{byte(len(a))}, a...), sig...)}
 			n++
-			if err := checkSignature(leaf, r); (err == nil) != (v.Result == "valid") {
+			if err := checkSignature(leaf, r, false); (err == nil) != (v.Result == "valid") {
 				t.Errorf("%d: %s, but %v", v.ID, v.Result, err)
 			}
 		}

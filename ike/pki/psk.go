@@ -9,6 +9,7 @@ import (
 
 // Authentication methods of the AUTH payload (RFC 7296 §3.8, RFC 7427).
 const (
+	authRSA       = 1
 	authPSK       = 2
 	authECDSA256  = 9
 	authECDSA384  = 10

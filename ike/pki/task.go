@@ -29,7 +29,7 @@ type Method uint8
 // Methods a connection may demand of either side.
 const (
 	PSK       Method = 1 // pre-shared key (auth method 2)
-	Signature Method = 2 // X.509 and a signature (auth method 14, or 9)
+	Signature Method = 2 // X.509 and a signature (auth method 14, or 1, 9, 10, 11)
 )
 
 func (m Method) String() string {
@@ -47,9 +47,11 @@ type Hash uint16
 
 // Hash identifiers.
 const (
-	HashSHA256 Hash = 2
-	HashSHA384 Hash = 3
-	HashSHA512 Hash = 4
+	HashSHA1     Hash = 1 // only for a peer that is named legacy
+	HashSHA256   Hash = 2
+	HashSHA384   Hash = 3
+	HashSHA512   Hash = 4
+	HashIdentity Hash = 5 // RFC 8420 §2: the octets themselves, for Ed25519
 )
 
 // Cert is the body of a CERT payload: the encoding (4: X.509 signature) and DER.
