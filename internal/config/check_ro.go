@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -58,7 +59,8 @@ func (ld *loader) checkOptimise(c *Config) {
 	var keys sharedKeys
 	for i, o := range m.Optimise {
 		at := fmt.Sprintf("mn.optimise[%d]", i+1)
-		keys.check(ld, at, o.KBM)
+		keys.check(ld, at, o.To.Addr(), o.KBM)
+		ld.checkPair(at, o, m.Optimise[:i])
 		for j, before := range m.Optimise[:i] {
 			if before.covers(o) && !ld.bad(at) && !ld.bad(fmt.Sprintf("mn.optimise[%d]", j+1)) {
 				ld.warn(at, "this rule is never reached: all that it fits, optimise[%d] fits before", j+1)
@@ -85,9 +87,14 @@ func (ld *loader) checkOptimise(c *Config) {
 
 // sharedKeys are binding management keys and where they stand: each pair of node and correspondent
 // must have one of its own (RFC 4449 §4).
-type sharedKeys map[string]string
+type sharedKeys map[string]keyAt
 
-func (k *sharedKeys) check(ld *loader, at string, key Secret) {
+type keyAt struct {
+	at  string
+	who netip.Addr
+}
+
+func (k *sharedKeys) check(ld *loader, at string, who netip.Addr, key Secret) {
 	if len(key) == 0 {
 		return
 	}
@@ -95,10 +102,32 @@ func (k *sharedKeys) check(ld *loader, at string, key Secret) {
 		*k = sharedKeys{}
 	}
 	if first, there := (*k)[string(key)]; there {
-		ld.fail(at, "expected a key of its own, found that of %s: who has it could take the other's traffic (RFC 4449)", first)
+		if first.who != who {
+			ld.fail(at, "expected a key of its own, found that of %s: who has it could take the other's traffic (RFC 4449)", first.at)
+		}
 		return
 	}
-	(*k)[string(key)] = at
+	(*k)[string(key)] = keyAt{at, who}
+}
+
+// checkPair wants one way to prove and to protect for all packets between the home address and a
+// correspondent: those that come first decide for all of them.
+func (ld *loader) checkPair(at string, o Optimise, before []Optimise) {
+	if o.To.Bits() != 128 || o.Way != Direct || o.Auth == ReturnRoutability {
+		return
+	}
+	for j, b := range before {
+		if b.covers(o) || !b.To.Contains(o.To.Addr()) || ld.bad(fmt.Sprintf("mn.optimise[%d]", j+1)) {
+			continue
+		}
+		switch {
+		case b.Way == Tunnel && o.Protect != ProtectNone:
+			ld.warn(at, "with protect every packet between the two addresses has the SA: what optimise[%d] fits is no exception here", j+1)
+		case b.Way == Direct && (b.Auth != o.Auth || b.Protect != o.Protect || b.Peer != o.Peer || !bytes.Equal(b.KBM, o.KBM)):
+			ld.fail(at, "expected the auth, protect and peer of optimise[%d]: a packet that it fits would have all others to %v go in its way",
+				j+1, o.To.Addr())
+		}
+	}
 }
 
 // covers says whether every packet that fits other fits o.
@@ -121,7 +150,7 @@ func (ld *loader) checkCN(c *Config) {
 	secured := false
 	var keys sharedKeys
 	for i, d := range n.Nodes {
-		keys.check(ld, fmt.Sprintf("cn.node[%d]", i+1), d.KBM)
+		keys.check(ld, fmt.Sprintf("cn.node[%d]", i+1), d.HomeAddress, d.KBM)
 		if first, twice := seen[d.HomeAddress]; twice && d.HomeAddress.IsValid() {
 			ld.fail(fmt.Sprintf("cn.node[%d].home_address", i+1), "expected each home address once, found that of node[%d]", first)
 		}
