@@ -5,61 +5,71 @@ import (
 	"crypto/cipher"
 	"encoding/binary"
 	"fmt"
+
+	"golang.org/x/crypto/chacha20poly1305"
 )
 
-// gcmSalt is the length of the salt after the key (RFC 5282 §7.1, RFC 4106 §8.1).
+// gcmSalt is the length of the salt after the key of AES-GCM (RFC 5282 §7.1,
+// RFC 4106 §8.1) and of ChaCha20-Poly1305 (RFC 7634 §2).
 const gcmSalt = 4
 
-// keyLen is the length of the keying material with its salt, in octets.
-func (e Encr) keyLen() (int, error) {
-	switch e {
-	case AES128GCM16, AES256GCM16:
-		return int(e.KeyBits)/8 + gcmSalt, nil
-	}
-	return 0, fmt.Errorf("%w: %s", ErrUnsupported, e)
-}
-
-// combined says whether the cipher protects integrity too.
-func (e Encr) combined() bool { return e.ID == AES128GCM16.ID }
-
-// Protector seals and opens SK payloads in one direction.
+// Protector seals and opens SK payloads in one direction: with a combined-mode
+// cipher, or with a cipher and an integrity algorithm.
 type Protector struct {
 	aead cipher.AEAD
 	salt [gcmSalt]byte
+	sep  *separate // nil with a combined-mode cipher
 }
 
 const (
-	ivLen  = 8  // explicit IV of AES-GCM (RFC 5282 §3)
-	icvLen = 16 // AES-GCM-16
+	ivLen  = 8  // explicit IV of both combined-mode ciphers (RFC 5282 §3, RFC 7634 §2)
+	icvLen = 16 // and their tag
 )
 
 // Protector returns the protection for one direction with SK_e (and SK_a,
 // empty for combined-mode ciphers).
 func (s Suite) Protector(enc, auth []byte) (*Protector, error) {
-	n, err := s.Encr.keyLen()
+	n, m, err := s.keyLens()
 	if err != nil {
 		return nil, err
 	}
-	if len(enc) != n || len(auth) != 0 {
+	if len(enc) != n || len(auth) != m {
 		return nil, fmt.Errorf("%w: keys of %d and %d octets", ErrInvalid, len(enc), len(auth))
 	}
-	block, err := aes.NewCipher(enc[:n-gcmSalt])
+	p := new(Protector)
+	if !s.Encr.Combined() {
+		p.sep, err = newSeparate(s.Encr, s.Integ, enc, auth)
+		return p, err
+	}
+	key := enc[:n-gcmSalt]
+	copy(p.salt[:], enc[n-gcmSalt:])
+	if s.Encr == ChaCha20Poly1305 {
+		p.aead, err = chacha20poly1305.New(key)
+		return p, err
+	}
+	block, err := aes.NewCipher(key)
 	if err != nil {
 		return nil, err
 	}
-	p := new(Protector)
-	copy(p.salt[:], enc[n-gcmSalt:])
 	p.aead, err = cipher.NewGCM(block)
 	return p, err
 }
 
 // SealedLen is the length of the SK payload's body for n octets of payloads.
-func (p *Protector) SealedLen(n int) int { return ivLen + n + 1 + icvLen }
+func (p *Protector) SealedLen(n int) int {
+	if p.sep != nil {
+		return p.sep.sealedLen(n)
+	}
+	return ivLen + n + 1 + icvLen
+}
 
 // Seal appends the body of an SK payload to msg, which ends with the generic
 // header of that payload and whose length fields count the body already. iv
 // must never be used twice: it counts the messages of this direction.
 func (p *Protector) Seal(msg, plain []byte, iv uint64) []byte {
+	if p.sep != nil {
+		return p.sep.seal(msg, plain, iv)
+	}
 	aad := msg[:len(msg):len(msg)]
 	var nonce [gcmSalt + ivLen]byte
 	copy(nonce[:], p.salt[:])
@@ -73,7 +83,13 @@ func (p *Protector) Seal(msg, plain []byte, iv uint64) []byte {
 // Open checks and decrypts the body of the SK payload that begins at offset in
 // msg and ends with it. It returns the payloads inside. msg is not changed.
 func (p *Protector) Open(msg []byte, offset int) ([]byte, error) {
-	if offset < 0 || offset > len(msg) || len(msg)-offset < ivLen+1+icvLen {
+	if offset < 0 || offset > len(msg) {
+		return nil, fmt.Errorf("%w: short SK payload", ErrIntegrity)
+	}
+	if p.sep != nil {
+		return p.sep.open(msg, offset)
+	}
+	if len(msg)-offset < ivLen+1+icvLen {
 		return nil, fmt.Errorf("%w: short SK payload", ErrIntegrity)
 	}
 	body := msg[offset:]
@@ -84,6 +100,12 @@ func (p *Protector) Open(msg []byte, offset int) ([]byte, error) {
 	if err != nil {
 		return nil, ErrIntegrity
 	}
+	return unpad(plain)
+}
+
+// unpad takes padding and pad length off what was authenticated. The padding's
+// content is the sender's affair (RFC 7296 §3.14).
+func unpad(plain []byte) ([]byte, error) {
 	pad := int(plain[len(plain)-1])
 	if pad+1 > len(plain) {
 		return nil, fmt.Errorf("%w: padding", ErrIntegrity)

@@ -34,12 +34,12 @@ func TestParseAHOffer(t *testing.T) {
 			t.Errorf("%q does not come back", text)
 		}
 	}
-	for _, text := range []string{"", "esn", "x25519", "aes128gcm16", "aes128gcm16-sha256", "sha256-prfsha256", "sha1", "none", "sha256-"} {
+	for _, text := range []string{"", "esn", "x25519", "aes128gcm16", "aes128gcm16-sha256", "sha256-prfsha256", "md5", "none", "sha256-"} {
 		if _, err := ParseAHOffer(text); err == nil {
 			t.Errorf("%q accepted", text)
 		}
 	}
-	if _, err := ParseOffer("aes128gcm16-sha256"); !errors.Is(err, ErrUnsupported) {
+	if _, err := ParseOffer("aes128gcm16-sha256"); !errors.Is(err, ErrInvalid) {
 		t.Error("ESP with an integrity algorithm:", err)
 	}
 	if s := (Suite{Integ: IntegHMACSHA384, ESN: true, KE: X25519}).String(); s != "sha384-x25519-esn" {
@@ -57,7 +57,9 @@ func TestIntegIsLinux(t *testing.T) {
 		IntegHMACSHA256: {12, "hmac(sha256)", 32, 128},
 		IntegHMACSHA384: {13, "hmac(sha384)", 48, 192},
 		IntegHMACSHA512: {14, "hmac(sha512)", 64, 256},
-		Integ(2):        {2, "", 0, 0}, // HMAC-SHA1-96: not implemented
+		IntegAESCMAC:    {8, "cmac(aes)", 16, 96},  // RFC 4494
+		IntegHMACSHA1:   {2, "hmac(sha1)", 20, 96}, // RFC 2404
+		Integ(5):        {5, "", 0, 0},             // AES-XCBC-96: not implemented
 		0:               {0, "", 0, 0},
 	} {
 		if uint16(i) != want.id || i.Linux() != want.name || i.KeyLen() != want.key || i.ICVBits() != want.icv {
@@ -94,7 +96,7 @@ func TestChildKeysOfAH(t *testing.T) {
 			}
 		}
 	}
-	for _, s := range []Suite{{}, {Integ: 2}, {Encr: AES128GCM16, Integ: 99}} {
+	for _, s := range []Suite{{}, {Integ: 5}, {Encr: AES128GCM16, Integ: 99}, {Encr: AES128GCM16, Integ: IntegHMACSHA256}, {Encr: AES128CBC}} {
 		if _, err := PRFHMACSHA256.ChildKeys(d, s, nil, ni, nr); !errors.Is(err, ErrUnsupported) {
 			t.Errorf("%+v: %v", s, err)
 		}

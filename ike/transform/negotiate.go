@@ -30,6 +30,7 @@ func Proposals(offers []Offer, proto message.Protocol, spi []byte) []message.Pro
 		for _, k := range o.KE {
 			add(message.TransformKE, uint16(k), 0)
 		}
+		p.Transforms = append(p.Transforms, o.AddKE.transforms()...)
 		if proto != message.ProtoIKE {
 			for _, e := range o.esn() {
 				add(message.TransformESN, esnID(e), 0)
@@ -96,7 +97,7 @@ func spiLen(proto message.Protocol, got int) int {
 func (o Offer) match(p message.Proposal, prefer KE) (Suite, []message.Transform, bool) {
 	types := map[message.TransformType][]message.Transform{}
 	for _, t := range p.Transforms {
-		if t.Type < message.TransformEncr || t.Type > message.TransformESN {
+		if (t.Type < message.TransformEncr || t.Type > message.TransformESN) && !isAddType(t.Type) {
 			return Suite{}, nil, false
 		}
 		types[t.Type] = append(types[t.Type], t)
@@ -145,10 +146,10 @@ func (o Offer) match(p message.Proposal, prefer KE) (Suite, []message.Transform,
 	}
 	// NONE stands for the absent integrity of a combined-mode cipher (§3.3.3).
 	wants = ids(o.Integ)
-	if s.Encr.combined() {
+	if s.Encr.Combined() {
 		wants = []message.Transform{{}}
 	}
-	if t, ok = pick(message.TransformInteg, wants, s.Encr.combined()); !ok {
+	if t, ok = pick(message.TransformInteg, wants, s.Encr.Combined()); !ok {
 		return s, nil, false
 	}
 	s.Integ = Integ(t.ID)
@@ -167,6 +168,11 @@ func (o Offer) match(p message.Proposal, prefer KE) (Suite, []message.Transform,
 		return s, nil, false
 	}
 	s.KE = KE(t.ID)
+	var more []message.Transform
+	if s.AddKE, more, ok = o.AddKE.match(types); !ok || s.AddKE.Any() && s.KE == KENone {
+		return s, nil, false
+	}
+	out = append(out, more...)
 	if ike {
 		return s, out, len(types[message.TransformESN]) == 0
 	}
@@ -220,7 +226,7 @@ func Accept(offers []Offer, answer []message.Proposal, proto message.Protocol) (
 func WithoutKE(offers []Offer) []Offer {
 	out := make([]Offer, len(offers))
 	for i, o := range offers {
-		o.KE = nil
+		o.KE, o.AddKE = nil, AddKEs{}
 		out[i] = o
 	}
 	return out

@@ -24,33 +24,26 @@ type Encr struct {
 	KeyBits uint16 // 0 where the algorithm has one key length only
 }
 
-// Encryption algorithms that are implemented.
-var (
-	AES128GCM16 = Encr{20, 128}
-	AES256GCM16 = Encr{20, 256}
-)
-
 // PRF is a pseudo-random function (transform type 2).
 type PRF uint16
 
-// Pseudo-random functions.
-const (
-	PRFHMACSHA256 PRF = 5
-	PRFHMACSHA384 PRF = 6
-	PRFHMACSHA512 PRF = 7
-)
-
-// Integ is an integrity algorithm (transform type 3): of AH. Combined-mode
-// ciphers need none.
+// Integ is an integrity algorithm (transform type 3): of AH, and beside a
+// cipher that is not a combined-mode one.
 type Integ uint16
 
 // KE is a key exchange method (transform type 4).
 type KE uint16
 
-// Key exchange methods.
+// Key exchange methods (RFC 8247 §2.4). MODP1024 is for peers of the past only.
 const (
 	KENone   KE = 0
+	MODP1024 KE = 2
+	MODP2048 KE = 14
+	MODP3072 KE = 15
+	MODP4096 KE = 16
 	P256     KE = 19
+	P384     KE = 20
+	P521     KE = 21
 	X25519   KE = 31
 	esnOff      = 0
 	esnOn       = 1
@@ -59,40 +52,27 @@ const (
 
 // Offer is one proposal in terms of what may be chosen: in order of
 // preference, one of each list. For ESP and AH, PRF stays empty and KE may be
-// empty (no perfect forward secrecy). AH has Integ and no Encr, the others the
-// reverse.
+// empty (no perfect forward secrecy). Integ is there for AH, and for ciphers
+// that are not combined-mode ones: the two kinds never share a proposal (RFC
+// 7296 §3.3). AH has no Encr.
 type Offer struct {
 	Encr  []Encr
 	PRF   []PRF
 	Integ []Integ
 	KE    []KE
+	AddKE AddKEs // only beside KE
 	ESN   []bool // ESP and AH only; empty means {false}
 }
 
-// Suite is a negotiated set, one of each. Encr is zero for AH, Integ for ESP.
+// Suite is a negotiated set, one of each. Encr is zero for AH, Integ with a
+// combined-mode cipher.
 type Suite struct {
 	Encr  Encr
 	PRF   PRF
 	Integ Integ
 	KE    KE
+	AddKE AddKE
 	ESN   bool
-}
-
-var encrNames = []struct {
-	name string
-	e    Encr
-}{
-	{"aes128gcm16", AES128GCM16},
-	{"aes256gcm16", AES256GCM16},
-}
-
-var prfNames = []struct {
-	name string
-	p    PRF
-}{
-	{"prfsha256", PRFHMACSHA256},
-	{"prfsha384", PRFHMACSHA384},
-	{"prfsha512", PRFHMACSHA512},
 }
 
 var keNames = []struct {
@@ -101,25 +81,19 @@ var keNames = []struct {
 }{
 	{"x25519", X25519},
 	{"ecp256", P256},
-}
-
-func (e Encr) String() string {
-	if e == (Encr{}) {
-		return nameNone
-	}
-	for _, n := range encrNames {
-		if n.e == e {
-			return n.name
-		}
-	}
-	return fmt.Sprintf("encr%d/%d", e.ID, e.KeyBits)
+	{"mlkem768", MLKEM768},
+	{"mlkem1024", MLKEM1024},
+	{"ecp384", P384},
+	{"ecp521", P521},
+	{"modp2048", MODP2048},
+	{"modp3072", MODP3072},
+	{"modp4096", MODP4096},
+	{"modp1024", MODP1024},
 }
 
 func (p PRF) String() string {
-	for _, n := range prfNames {
-		if n.p == p {
-			return n.name
-		}
+	if n := p.info(); n.name != "" {
+		return n.name
 	}
 	return fmt.Sprintf("prf%d", uint16(p))
 }
@@ -150,73 +124,11 @@ func (s Suite) String() string {
 	if s.KE != KENone {
 		parts = append(parts, s.KE.String())
 	}
+	if s.AddKE.Any() {
+		parts = append(parts, s.AddKE.String())
+	}
 	if s.ESN {
 		parts = append(parts, "esn")
 	}
 	return strings.Join(parts, "-")
-}
-
-// ParseOffer reads a proposal as it is written in configuration, for example
-// "aes128gcm16-prfsha256-x25519" or, for ESP, "aes256gcm16-esn". Several
-// algorithms of one type may follow one another, best first.
-func ParseOffer(s string) (Offer, error) {
-	o, err := parseWords(s)
-	switch {
-	case err != nil:
-		return Offer{}, err
-	case len(o.Integ) > 0:
-		return Offer{}, fmt.Errorf("%w: integrity algorithm in proposal %q, whose ciphers need none", ErrUnsupported, s)
-	case len(o.Encr) == 0:
-		return Offer{}, fmt.Errorf("%w: proposal %q names no cipher", ErrInvalid, s)
-	}
-	return o, nil
-}
-
-// parseWords sorts the words of a proposal by the type of transform.
-func parseWords(s string) (Offer, error) {
-	var o Offer
-words:
-	for _, w := range strings.Split(strings.ToLower(s), "-") {
-		for _, n := range encrNames {
-			if n.name == w {
-				o.Encr = append(o.Encr, n.e)
-				continue words
-			}
-		}
-		for _, n := range prfNames {
-			if n.name == w {
-				o.PRF = append(o.PRF, n.p)
-				continue words
-			}
-		}
-		for _, n := range keNames {
-			if n.name == w {
-				o.KE = append(o.KE, n.k)
-				continue words
-			}
-		}
-		for _, n := range integs {
-			if n.name == w {
-				o.Integ = append(o.Integ, n.i)
-				continue words
-			}
-		}
-		switch w {
-		case "esn":
-			o.ESN = append(o.ESN, true)
-		case "noesn":
-			o.ESN = append(o.ESN, false)
-		default:
-			return Offer{}, fmt.Errorf("%w: %q in proposal %q", ErrUnsupported, w, s)
-		}
-	}
-	return o, nil
-}
-
-// Wireshark is the name of the cipher in Wireshark's ikev2_decryption_table.
-func (e Encr) Wireshark() string {
-	if e.ID == AES128GCM16.ID {
-		return fmt.Sprintf("AES-GCM-%d with 16 octet ICV [RFC5282]", e.KeyBits)
-	}
-	return e.String()
 }

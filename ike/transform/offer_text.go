@@ -17,6 +17,7 @@ func (o Offer) String() string {
 	for _, k := range o.KE {
 		parts = append(parts, k.String())
 	}
+	parts = append(parts, o.AddKE.words()...)
 	for _, esn := range o.ESN {
 		parts = append(parts, map[bool]string{true: "esn", false: "noesn"}[esn])
 	}

@@ -2,6 +2,7 @@ package transform
 
 import (
 	"crypto/hmac"
+	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/binary"
@@ -9,35 +10,53 @@ import (
 	"hash"
 )
 
-func (p PRF) hash() (func() hash.Hash, error) {
-	switch p {
-	case PRFHMACSHA256:
-		return sha256.New, nil
-	case PRFHMACSHA384:
-		return sha512.New384, nil
-	case PRFHMACSHA512:
-		return sha512.New, nil
+// Pseudo-random functions (RFC 8247 §2.2). SHA-1 is for peers of the past only.
+const (
+	PRFHMACSHA1   PRF = 2
+	PRFHMACSHA256 PRF = 5
+	PRFHMACSHA384 PRF = 6
+	PRFHMACSHA512 PRF = 7
+	PRFAESCMAC    PRF = 8
+)
+
+type prfInfo struct {
+	p    PRF
+	name string // strongSwan's word
+	size int    // octets
+	hash func() hash.Hash
+}
+
+var prfs = []prfInfo{
+	{PRFHMACSHA256, "prfsha256", sha256.Size, sha256.New},
+	{PRFHMACSHA384, "prfsha384", sha512.Size384, sha512.New384},
+	{PRFHMACSHA512, "prfsha512", sha512.Size, sha512.New},
+	{PRFAESCMAC, "prfaescmac", cmacLen, nil},
+	{PRFHMACSHA1, "prfsha1", sha1.Size, sha1.New},
+}
+
+func (p PRF) info() prfInfo {
+	for i := range prfs {
+		if prfs[i].p == p {
+			return prfs[i]
+		}
 	}
-	return nil, fmt.Errorf("%w: %s", ErrUnsupported, p)
+	return prfInfo{}
 }
 
 // Size is the length of the output and of the preferred key, in octets; 0 if
 // the function is not implemented.
-func (p PRF) Size() int {
-	h, err := p.hash()
-	if err != nil {
-		return 0
-	}
-	return h().Size()
-}
+func (p PRF) Size() int { return p.info().size }
 
 // Sum returns prf(key, data…). It returns nil for a function that is not implemented.
 func (p PRF) Sum(key []byte, data ...[]byte) []byte {
-	h, err := p.hash()
-	if err != nil {
+	n := p.info()
+	switch {
+	case n.size == 0:
 		return nil
+	case n.hash == nil:
+		return cmacPRF(key, data...)
 	}
-	m := hmac.New(h, key)
+	m := hmac.New(n.hash, key)
 	for _, d := range data {
 		m.Write(d)
 	}
@@ -70,8 +89,12 @@ type Keys struct {
 	D, Ai, Ar, Ei, Er, Pi, Pr []byte
 }
 
-// Seed computes SKEYSEED of a first IKE SA: prf(Ni | Nr, g^ir).
+// Seed computes SKEYSEED of a first IKE SA: prf(Ni | Nr, g^ir). AES-CMAC takes
+// the first 64 bits of each nonce only (RFC 7296 §2.14).
 func (s Suite) Seed(ni, nr, shared []byte) []byte {
+	if s.PRF == PRFAESCMAC {
+		ni, nr = ni[:min(len(ni), cmacLen/2)], nr[:min(len(nr), cmacLen/2)]
+	}
 	return s.PRF.Sum(append(append([]byte(nil), ni...), nr...), shared)
 }
 
@@ -83,18 +106,14 @@ func SeedRekey(old PRF, oldD, ni, nr, shared []byte) []byte {
 
 // Keys derives the keys of an IKE SA from SKEYSEED.
 func (s Suite) Keys(seed, ni, nr []byte, spiI, spiR uint64) (Keys, error) {
-	enc, err := s.Encr.keyLen()
+	enc, integ, err := s.keyLens()
 	if err != nil {
 		return Keys{}, err
-	}
-	if s.Integ != 0 {
-		return Keys{}, fmt.Errorf("%w: integrity %d", ErrUnsupported, s.Integ)
 	}
 	var spis [16]byte
 	binary.BigEndian.PutUint64(spis[:], spiI)
 	binary.BigEndian.PutUint64(spis[8:], spiR)
 	size := s.PRF.Size()
-	integ := 0
 	all, err := s.PRF.Plus(seed, 3*size+2*integ+2*enc, ni, nr, spis[:])
 	if err != nil {
 		return Keys{}, err
@@ -122,7 +141,7 @@ type ChildKeys struct {
 // for the child suite c. shared is the result of the exchange's own key
 // exchange, nil without.
 func (p PRF) ChildKeys(d []byte, c Suite, shared, ni, nr []byte) (ChildKeys, error) {
-	enc, auth, err := c.childKeyLens()
+	enc, auth, err := c.keyLens()
 	if err != nil {
 		return ChildKeys{}, err
 	}
@@ -135,16 +154,20 @@ func (p PRF) ChildKeys(d []byte, c Suite, shared, ni, nr []byte) (ChildKeys, err
 	return ChildKeys{EncI: all[:ei:ei], AuthI: all[ei:ai:ai], EncR: all[ai:er:er], AuthR: all[er:]}, nil
 }
 
-// childKeyLens are the octets of keying material of a child SA: for encryption
-// (with the salt) and for integrity. Without either nothing would be protected.
-func (s Suite) childKeyLens() (enc, auth int, err error) {
+// keyLens are the octets of keying material in one direction: for encryption
+// (with the salt) and for integrity. A combined-mode cipher stands alone, any
+// other wants integrity, which alone is AH.
+func (s Suite) keyLens() (enc, auth int, err error) {
 	if s.Integ != 0 {
 		if auth = s.Integ.KeyLen(); auth == 0 {
 			return 0, 0, fmt.Errorf("%w: %s", ErrUnsupported, s.Integ)
 		}
+		if s.Encr == (Encr{}) {
+			return 0, auth, nil
+		}
 	}
-	if s.Encr != (Encr{}) || auth == 0 {
-		enc, err = s.Encr.keyLen()
+	if enc, err = s.Encr.keyLen(); err == nil && s.Encr.Combined() != (auth == 0) {
+		err = fmt.Errorf("%w: %s with integrity %s", ErrUnsupported, s.Encr, s.Integ)
 	}
 	return enc, auth, err
 }

@@ -74,7 +74,7 @@ func TestPlus(t *testing.T) {
 			t.Errorf("%s: %v for too much", p, err)
 		}
 	}
-	if _, err := PRF(2).Plus(nil, 1); !errors.Is(err, ErrUnsupported) {
+	if _, err := PRF(4).Plus(nil, 1); !errors.Is(err, ErrUnsupported) {
 		t.Error(err)
 	}
 }
@@ -210,7 +210,7 @@ func TestGenerate(t *testing.T) {
 	if _, err := X25519.Generate(bytes.NewReader(nil)); err == nil {
 		t.Error("no randomness, but a key")
 	}
-	if _, err := KE(14).Generate(bytes.NewReader(src)); !errors.Is(err, ErrUnsupported) {
+	if _, err := KE(5).Generate(bytes.NewReader(src)); !errors.Is(err, ErrUnsupported) {
 		t.Error(err)
 	}
 	if _, err := k.Shared(make([]byte, 64)); !errors.Is(err, ErrInvalid) {

@@ -184,6 +184,7 @@ type Peer struct {
 	Certificate           string // PEM file, ours first, then those between
 	PrivateKey            string // PEM file
 	CA                    []string
+	Legacy                bool // its proposals may have SHA-1, 3DES and MODP-1024
 	// What stands in those files; Key is nil without private_key.
 	Chain [][]byte // DER, ours first
 	Key   crypto.Signer

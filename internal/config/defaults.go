@@ -45,10 +45,11 @@ func defaultIKE() IKE {
 		ChildRekey:        time.Hour,
 		ChildHard:         66 * time.Minute,
 		Jitter:            0.1,
-		IKEProposals:      mustOffers(transform.ParseOffer, "aes128gcm16-prfsha256-x25519-ecp256", "aes256gcm16-prfsha384-prfsha256-x25519-ecp256"),
-		ESPProposals:      mustOffers(transform.ParseOffer, "aes128gcm16-esn-noesn", "aes256gcm16-esn-noesn"),
-		AHProposals:       mustOffers(transform.ParseAHOffer, "sha256-esn-noesn"),
-		ReplayWindow:      1024,
+		IKEProposals: mustOffers(transform.ParseOffer, "aes128gcm16-prfsha256-x25519-ecp256", "aes256gcm16-prfsha384-prfsha256-x25519-ecp256",
+			"aes128-aes256-sha256-prfsha256-x25519-ecp256-modp2048"), // RFC 8247: what every implementation has
+		ESPProposals: mustOffers(transform.ParseOffer, "aes128gcm16-esn-noesn", "aes256gcm16-esn-noesn", "aes128-aes256-sha256-esn-noesn"), // RFC 8221 likewise
+		AHProposals:  mustOffers(transform.ParseAHOffer, "sha256-esn-noesn"),
+		ReplayWindow: 1024,
 	}
 }
 

@@ -30,9 +30,11 @@ func (ld *loader) peer(t *table, c *Config) Peer {
 	ld.secret(t, "psk", "psk_file", &p.PSK)
 	ld.certificates(t, &p)
 	t.lifetimes(&lifetimes{&p.DPD, &p.IKERekey, &p.IKEHard, &p.ChildRekey, &p.ChildHard})
-	t.offers("ike_proposals", ikeOffers, &p.IKEProposals)
-	t.offers("esp_proposals", espOffers, &p.ESPProposals)
-	t.offers("ah_proposals", ahOffers, &p.AHProposals)
+	t.boolean("legacy", &p.Legacy)
+	t.offers("ike_proposals", ikeOffers, p.Legacy, &p.IKEProposals)
+	t.offers("esp_proposals", espOffers, p.Legacy, &p.ESPProposals)
+	t.offers("ah_proposals", ahOffers, p.Legacy, &p.AHProposals)
+	t.legacy(&p)
 	return p
 }
 

@@ -104,9 +104,9 @@ func (ld *loader) ike(root *table, c *Config) {
 	}
 	integer(t, "replay_window", 32, 4096, &k.ReplayWindow)
 	t.lifetimes(&lifetimes{&k.DPD, &k.IKERekey, &k.IKEHard, &k.ChildRekey, &k.ChildHard})
-	t.offers("ike_proposals", ikeOffers, &k.IKEProposals)
-	t.offers("esp_proposals", espOffers, &k.ESPProposals)
-	t.offers("ah_proposals", ahOffers, &k.AHProposals)
+	t.offers("ike_proposals", ikeOffers, false, &k.IKEProposals)
+	t.offers("esp_proposals", espOffers, false, &k.ESPProposals)
+	t.offers("ah_proposals", ahOffers, false, &k.AHProposals)
 }
 
 // lifetimes are the times that both [ike] and [[peer]] may set.

@@ -154,23 +154,24 @@ type offerKind struct {
 }
 
 var (
-	ikeOffers = offerKind{transform.ParseOffer, `a proposal such as "aes128gcm16-prfsha256-x25519"`, true}
+	ikeOffers = offerKind{transform.ParseIKEOffer, `a proposal such as "aes128gcm16-prfsha256-x25519"`, true}
 	espOffers = offerKind{transform.ParseOffer, `a proposal such as "aes128gcm16-esn"`, false}
 	ahOffers  = offerKind{transform.ParseAHOffer, `a proposal such as "sha256-esn-noesn"`, false}
 )
 
-// offers reads a list of proposals, best first.
-func (t *table) offers(key string, kind offerKind, dst *[]transform.Offer) {
+// offers reads a list of proposals, best first. Algorithms of the past are a mistake
+// where legacy is not set.
+func (t *table) offers(key string, kind offerKind, legacy bool, dst *[]transform.Offer) {
 	var out []transform.Offer
 	good := t.list(key, func(s string) string {
 		o, err := kind.parse(s)
 		switch {
 		case err != nil:
 			return kind.want + " (" + strings.TrimPrefix(err.Error(), "ike/transform: ") + ")"
-		case kind.ike && (len(o.PRF) == 0 || len(o.KE) == 0):
-			return kind.want + " with a pseudo-random function and a key exchange"
-		case kind.ike && len(o.ESN) > 0, !kind.ike && len(o.PRF) > 0:
+		case !kind.ike && len(o.PRF) > 0:
 			return kind.want
+		case !legacy && len(o.Legacy()) > 0:
+			return fmt.Sprintf("%s (%s is only for a [[peer]] with legacy = true)", kind.want, strings.Join(o.Legacy(), ", "))
 		}
 		out = append(out, o)
 		return ""
@@ -179,5 +180,20 @@ func (t *table) offers(key string, kind offerKind, dst *[]transform.Offer) {
 		t.fail(key, "expected at least one proposal")
 	} else if good {
 		*dst = out
+	}
+}
+
+// legacy warns where a peer may be of the past and no proposal makes use of it.
+func (t *table) legacy(p *Peer) {
+	for _, list := range [][]transform.Offer{p.IKEProposals, p.ESPProposals, p.AHProposals} {
+		for _, o := range list {
+			if len(o.Legacy()) > 0 {
+				t.ld.warn(join(t.path, "legacy"), "%s: what is protected so may be read or forged one day", strings.Join(o.Legacy(), ", "))
+				return
+			}
+		}
+	}
+	if p.Legacy {
+		t.ld.warn(join(t.path, "legacy"), "no proposal of this peer names sha1, prfsha1, 3des or modp1024")
 	}
 }

@@ -41,20 +41,18 @@ const (
 	holdTime = 500 * time.Millisecond
 )
 
-// keyed gives an SA its keys: ESP a combined-mode cipher, AH an integrity algorithm.
+// keyed gives an SA its keys in Linux's words: ESP a combined-mode cipher, or a cipher
+// with an integrity algorithm; AH the latter alone.
 func keyed(sa *xfrm.SA, c ike.Child, key, auth []byte) {
-	if sa.Proto == xfrm.AH {
-		sa.Auth = xfrm.Auth{Name: c.Integ.Linux(), Key: auth, TruncBits: c.Integ.ICVBits()}
+	if sa.Proto != xfrm.AH && c.Encr.Combined() {
+		sa.AEAD = xfrm.AEAD{Name: c.Encr.Linux(), Key: key, ICVBits: c.Encr.ICVBits()}
 		return
 	}
-	sa.AEAD = xfrm.AEAD{Name: gcmName, Key: key, ICVBits: gcmICVBits}
+	sa.Auth = xfrm.Auth{Name: c.Integ.Linux(), Key: auth, TruncBits: c.Integ.ICVBits()}
+	if sa.Proto != xfrm.AH {
+		sa.Crypt = xfrm.Crypt{Name: c.Encr.Linux(), Key: key}
+	}
 }
-
-// The one cipher of child SAs that IKE negotiates so far (RFC 4106), in Linux's words.
-const (
-	gcmName    = "rfc4106(gcm(aes))"
-	gcmICVBits = 128
-)
 
 func xfrmMode(m ike.Mode) xfrm.Mode {
 	if m == ike.Transport {
