@@ -46,8 +46,12 @@ func (h *Host) noteLeft() {
 			}
 		}
 	}
-	if len(h.left.policies) > 0 {
+	switch {
+	case len(h.left.policies) == 0:
+	case len(h.mnRecs)+len(h.haRecs) > 0:
 		h.soon(settleTime, h.cleanLeft)
+	default: // nobody goes on from what was
+		h.soon(execTime, h.cleanLeft)
 	}
 }
 

@@ -150,6 +150,7 @@ func TestDirectCrash(t *testing.T) {
 		w.Peer().Crash()
 		w.Run(time.Second)
 		w.Peer().Start()
+		w.Run(50 * time.Millisecond) // what the run before has left is gone
 		if took := direct(t, w, w.Node(0), w.Peer(), 10*time.Second); took > time.Second {
 			t.Errorf("%v: directly again only after %v", p, took)
 		}

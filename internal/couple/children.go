@@ -102,10 +102,10 @@ func (n *Node) childRekeyed(a ike.ChildRekeyed, out []Action) []Action {
 	c := a.Child
 	out = append(out, Note{Level: Info, Msg: "child SA rekeyed", Event: a, Attrs: childAttrs(c)})
 	s := n.sa(c.SA)
-	for i := range s.children {
-		if s.children[i].SPIIn == a.OldSPIIn {
-			s.children[i] = c
-		}
+	if i := slices.IndexFunc(s.children, func(x ike.Child) bool { return x.SPIIn == a.OldSPIIn }); i >= 0 {
+		s.children[i] = c
+	} else { // the old one's time was over before the answer came
+		s.children = append(s.children, c)
 	}
 	h := s.home
 	if h == nil {

@@ -305,11 +305,13 @@ func (d *duo) orderlyEnd(peers []cn.Peer) {
 	}
 	d.down = true
 	d.peer = cn.Route{}
+	pause := 20 * time.Second
 	if d.keys {
 		d.toMN(KeysDown{Remote: cn1, Reason: "closed"})
+		pause += retryAfter // it has asked for SAs in vain and leaves it alone for a while
 	}
 	d.run(5 * time.Second)
 	d.startCN(peers...)
-	d.run(20 * time.Second)
+	d.run(pause)
 	d.direct()
 }
