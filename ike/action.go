@@ -17,6 +17,25 @@ type Send struct {
 	Data          []byte
 }
 
+// Keepalive sends one octet 0xFF from Local, the socket of port 4500, to Remote: without a
+// non-ESP marker (RFC 3948 §2.3). No answer comes.
+type Keepalive struct {
+	SA            SAID
+	Local, Remote netip.AddrPort
+}
+
+// Remapped says that the NAT before a peer has given it another address or port:
+// the IKE SA's end is New, and so are those of the children that are in UDP encapsulation,
+// whose SAs are to be given what stands in Children. Where a child's address changed, so
+// did its policies' (transport mode: their selectors).
+type Remapped struct {
+	SA       SAID
+	Conn     string
+	Peer     message.Identity
+	Old, New netip.AddrPort
+	Children []Child // as they are now; keys are not filled in
+}
+
 // Prove asks for our AUTH payload; pki.Keyring.Prove does it.
 type Prove struct {
 	ID      TaskID
@@ -45,6 +64,10 @@ type Authorise struct {
 	Proto                 uint8               // ESP or AH, as the peer asks and our offers allow
 	Transport             bool                // USE_TRANSPORT_MODE was asked for
 	CFGRequest            []message.Attribute // nil: none
+	// The selectors as the peer sent them, where a NAT is on the way and transport mode was asked for: then
+	// Local and Remote have IKE's addresses in place of theirs (RFC 7296 §2.23.1). Who answers with
+	// tunnel mode, or means addresses that are not IKE's, chooses from these. nil: as Local and Remote.
+	OriginalLocal, OriginalRemote []message.Selector
 }
 
 // AllocSPI asks for an inbound SPI: Src and Dst are the addresses of the
@@ -74,6 +97,8 @@ type Child struct {
 	// Addresses of the SAs (the outer ones in tunnel mode): ours, the peer's.
 	LocalAddr, RemoteAddr netip.Addr
 	Local, Remote         []message.Selector
+	// The ports of both SAs' UDP encapsulation (RFC 3948); zero: none.
+	LocalPort, RemotePort uint16
 	Encr                  transform.Encr  // zero for AH
 	Integ                 transform.Integ // of AH; its Linux method names it
 	ESN                   bool
@@ -198,6 +223,8 @@ type Keys struct {
 }
 
 func (Send) action()           {}
+func (Keepalive) action()      {}
+func (Remapped) action()       {}
 func (Prove) action()          {}
 func (VerifyPeer) action()     {}
 func (Authorise) action()      {}

@@ -132,10 +132,20 @@ type DropOrphans struct {
 // Moved gives an IKE SA new endpoints at once (the Mobile IPv6 move, RFC 6275
 // §10.3.1: the K bit). Messages in flight go on from the new addresses; the
 // outer addresses of tunnel children that were the old ones follow. No message
-// is sent for it. A zero Local or Remote leaves that side as it is. Idempotent.
+// is sent for it. A zero Local or Remote leaves that side as it is. Ports count only
+// as long as the IKE SA has not changed to Config.NATPort. Idempotent.
 type Moved struct {
 	SA            SAID
 	Local, Remote netip.AddrPort
+}
+
+// Mapped reports that the databases got a child's UDP-encapsulated packet, authenticated and
+// new, from another address than the child's: its inbound SPI, our address, the source.
+// The IKE SA and its children follow (Remapped) where a NAT was found before the peer.
+type Mapped struct {
+	SPI    uint32
+	Dst    netip.Addr
+	Remote netip.AddrPort
 }
 
 // Probe checks now whether the peer is alive (RFC 7296 §2.4); SADown follows if not.
@@ -216,6 +226,7 @@ func (CloseChild) event()   {}
 func (Close) event()        {}
 func (DropOrphans) event()  {}
 func (Moved) event()        {}
+func (Mapped) event()       {}
 func (Probe) event()        {}
 func (Expire) event()       {}
 func (ForgetPeer) event()   {}

@@ -101,6 +101,10 @@ func (m *Machine) sendAuth(s *sa, proof pki.Proof) {
 		m.refuse(s, false, 0, noOffers)
 		return
 	}
+	if !s.passes(pend.want.Proto) {
+		m.refuse(s, false, 0, noAH)
+		return
+	}
 	// The first child has no key exchange of its own (§1.2).
 	pend.offers = transform.WithoutKE(s.conn.offers(pend.want.Proto))
 	ps = append(ps, pend.offer(nil)...)
@@ -217,7 +221,7 @@ func (m *Machine) establish(s *sa, req uint64, cfg []message.Attribute) {
 	}
 	m.emit(SAUp{
 		SA: s.id, Req: req, Conn: s.conn.Name, Peer: s.peer, Local: s.local, Remote: s.remote,
-		Initiator: s.initiator, SPIi: s.spiI, SPIr: s.spiR, Suite: s.suite, CFGReply: cfg, NATDetected: s.natDetected,
+		Initiator: s.initiator, SPIi: s.spiI, SPIr: s.spiR, Suite: s.suite, CFGReply: cfg, NATDetected: s.nat.found(),
 	})
 }
 

@@ -107,12 +107,16 @@ func addresses(s *sa, mode Mode, local, remote []message.Selector) (l, r netip.A
 // outline is a child as far as it is known before its keys.
 func (m *Machine) outline(s *sa, p *pending) Child {
 	l, r, proxy := addresses(s, p.mode, p.want.Local, p.want.Remote)
-	return Child{
+	c := Child{
 		SA: s.id, Conn: s.connName(), Peer: s.peer.ID, Name: p.want.Name, Initiator: p.initiator,
 		Proto: p.want.Proto, Mode: p.mode, Proxy: proxy, ReqID: p.want.ReqID, SPIIn: p.spiIn, SPIOut: p.spiOut,
 		LocalAddr: l, RemoteAddr: r, Local: p.want.Local, Remote: p.want.Remote,
 		Encr: p.suite.Encr, Integ: p.suite.Integ, ESN: p.suite.ESN,
 	}
+	if m.encapsulates(s, c.Proto, proxy) {
+		c.LocalPort, c.RemotePort = s.local.Port(), s.remote.Port()
+	}
+	return c
 }
 
 // bare is the child without keys, for every action but Install.

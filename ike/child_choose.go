@@ -33,7 +33,7 @@ func (s *sa) chooseProposal(protos ...message.Protocol) (uint8, transform.Chosen
 	}
 	for _, x := range protos {
 		proto := childProto(x)
-		if proto == 0 {
+		if proto == 0 || !s.passes(proto) {
 			continue
 		}
 		offers := s.conn.offers(proto)

@@ -21,6 +21,10 @@ func (m *Machine) startChild(s *sa, j job, old *child) {
 		m.childFailed(s, 0, noOffers)
 		return
 	}
+	if !s.passes(p.want.Proto) {
+		m.childFailed(s, 0, noAH)
+		return
+	}
 	p.ni = make([]byte, nonceLen)
 	if !m.random(p.ni) {
 		m.childFailed(s, 0, "no randomness")
@@ -140,6 +144,7 @@ func (m *Machine) childAnswer(s *sa, pend *pending, p *message.Payloads) {
 			return
 		}
 	}
+	s.substituteAnswer(pend, p)
 	transport := p.Notify(message.UseTransportMode) != nil
 	switch {
 	case transport && pend.want.Mode != Transport:

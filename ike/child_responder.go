@@ -69,6 +69,9 @@ func (m *Machine) rekeyRequest(s *sa, n *message.Notify) {
 		return
 	}
 	p := s.inb.p
+	if !old.Proxy {
+		s.substitute()
+	}
 	pend, t := m.choose(s, n.Protocol)
 	if pend == nil {
 		m.refuseWith(s, t, noProposal)
@@ -100,6 +103,7 @@ func (s *sa) makingChild() *pending {
 func (m *Machine) considerChild(s *sa) {
 	in := s.inb
 	p := in.p
+	s.substitute()
 	pend, t := m.choose(s)
 	if pend == nil {
 		m.refuseWith(s, t, noProposal)
@@ -113,6 +117,7 @@ func (m *Machine) considerChild(s *sa) {
 		ID: m.newTask(s, theirs, Child{}), SA: s.id, Conn: s.connName(), Peer: s.peer,
 		LocalAddr: s.local, RemoteAddr: s.remote, Local: p.TSr, Remote: p.TSi,
 		Proto: pend.want.Proto, Transport: p.Notify(message.UseTransportMode) != nil,
+		OriginalLocal: in.tsr, OriginalRemote: in.tsi,
 	}
 	if p.CP != nil && p.CP.Type == message.CFGRequest {
 		a.CFGRequest = clone(p.CP.Attributes)
@@ -133,6 +138,9 @@ func (m *Machine) authorised(s *sa, e Authorised) {
 		if asked {
 			e.Mode = Transport
 		}
+	}
+	if e.Mode == Tunnel || !message.Covers(p.TSr, e.Local) || !message.Covers(p.TSi, e.Remote) {
+		in.restore() // what the peer sent it may have meant (§2.23.1)
 	}
 	switch {
 	case e.Err != nil:

@@ -49,6 +49,10 @@ type Config struct {
 
 	Retransmit Retransmit
 
+	// NATPort is the UDP port, ours and the peers', that IKE changes to where a NAT is found, and
+	// that has UDP-encapsulated ESP (RFC 7296 §2.23); 0: 4500.
+	NATPort uint16
+
 	// KeyLog makes the machine emit Keys actions. Whoever reads them reads the traffic.
 	KeyLog bool
 
@@ -93,6 +97,13 @@ type Conn struct {
 	IKE []transform.Offer // best first; empty: aes128gcm16-prfsha256-x25519-ecp256, aes256gcm16-…
 	ESP []transform.Offer // best first; empty: aes128gcm16, aes256gcm16
 	AH  []transform.Offer // best first; empty: no child with AH, neither ours nor the peer's
+
+	NAT NAT // what is done about NATs; 0: NATAuto
+	// Keepalive is how long a NAT before us may see nothing of us; 0: 20 s; <0: no keepalives.
+	Keepalive time.Duration
+	// Mobile: the ends of the IKE SA are Mobile IPv6's. Only Moved changes them, and children
+	// keep protocol 50 or 51, whatever is on the way.
+	Mobile bool
 
 	DPD time.Duration // liveness check after so long without a sign of the peer; 0: none
 

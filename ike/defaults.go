@@ -25,6 +25,7 @@ func (c Config) withDefaults() Config {
 	c.HalfOpenMax = or(c.HalfOpenMax, 4096)
 	c.HalfOpenPerSource = or(c.HalfOpenPerSource, 64)
 	c.HalfOpenTimeout = or(c.HalfOpenTimeout, 30*time.Second)
+	c.NATPort = or(c.NATPort, 4500)
 	c.Retransmit.First = or(c.Retransmit.First, 500*time.Millisecond)
 	c.Retransmit.Max = or(c.Retransmit.Max, 30*time.Second)
 	c.Retransmit.Tries = or(c.Retransmit.Tries, 7)
@@ -54,6 +55,7 @@ func (c Conn) withDefaults() Conn {
 	c.ChildRekey = or(c.ChildRekey, time.Hour)
 	c.ChildHard = or(c.ChildHard, c.ChildRekey+c.ChildRekey/10)
 	c.Jitter = or(c.Jitter, 0.1)
+	c.Keepalive = or(c.Keepalive, keepaliveDefault)
 	return c
 }
 
@@ -87,6 +89,8 @@ func (c Conn) validate() error {
 		return fmt.Errorf("authentication must be psk or cert on both sides")
 	case c.IKEHard <= c.IKERekey, c.ChildHard <= c.ChildRekey:
 		return fmt.Errorf("a hard lifetime must be longer than the rekey time")
+	case c.NAT > NATOff:
+		return fmt.Errorf("nat must be auto, force or off")
 	case c.Jitter >= 1:
 		return fmt.Errorf("jitter %v is not below 1", c.Jitter)
 	}

@@ -1,6 +1,7 @@
 package ike
 
 import (
+	"net/netip"
 	"slices"
 
 	"github.com/mip6/mip6/ike/message"
@@ -133,6 +134,10 @@ func (m *Machine) moved(e Moved) {
 	}
 	if e.Remote.IsValid() {
 		remote = e.Remote
+	}
+	if m.floated(s) { // it stays on the port that it has changed to
+		local = netip.AddrPortFrom(local.Addr(), s.local.Port())
+		remote = netip.AddrPortFrom(remote.Addr(), s.remote.Port())
 	}
 	if local == s.local && remote == s.remote {
 		return

@@ -60,6 +60,7 @@ func (m *Machine) initiate(e Initiate) {
 	s := m.newSA(id, true, e.Local, e.Remote)
 	s.state, s.spiI, s.ni, s.conn, s.localID = stateInit, uint64(id), nonce, c, c.LocalID
 	s.peer.ID = peer
+	s.nat.tell(c.NAT)
 	s.first = &handshake{want: e, ke: ke}
 	m.firstContact(s)
 	m.sendInit(s)
@@ -77,7 +78,7 @@ func (m *Machine) sendInit(s *sa) {
 		message.SABody(transform.Proposals(s.conn.IKE, message.ProtoIKE, nil)),
 		message.KE{Group: uint16(f.ke.Group()), Data: f.ke.Public()}.Body(),
 		message.Body{Type: message.TypeNonce, Data: s.ni})
-	ps = append(ps, natPayloads(s.spiI, 0, s.local, s.remote)...)
+	ps = append(ps, s.nat.natPayloads(s.spiI, 0, s.local, s.remote)...)
 	ps = append(ps, hashNotify())
 	f.initReq = message.Plain(message.Header{SPIi: s.spiI, Exchange: message.IKESAInit, Flags: message.FlagInitiator}, ps)
 	s.req = &request{job: job{kind: jobInit}, exchange: message.IKESAInit}
@@ -127,7 +128,8 @@ func (m *Machine) initResponse(s *sa, e Datagram, h message.Header) {
 	f.refusal, s.dieAt = 0, time.Time{}
 	f.hashes = peerHashes(p)
 	f.certReqs = certReqs(p)
-	s.natDetected = natDetected(p, h, e.Local, e.Remote)
+	s.nat.hear(p, h, e.Local, e.Remote)
+	m.float(s)
 	s.state = stateAuth
 	s.heard = m.now
 	want := f.want.Children[0]

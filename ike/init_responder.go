@@ -151,7 +151,8 @@ func (m *Machine) open(e Datagram, h message.Header, p *message.Payloads, key [3
 	s := m.newSA(id, false, e.Local, e.Remote)
 	s.state, s.spiI, s.spiR, s.suite = stateHalfOpen, h.SPIi, uint64(id), c.Suite
 	s.ni, s.nr, s.recvID = append([]byte(nil), p.Nonce...), nonce, 1
-	s.natDetected = natDetected(p, h, e.Local, e.Remote)
+	s.nat.tell(policyOf(conns))
+	s.nat.hear(p, h, e.Local, e.Remote)
 	s.dieAt = m.now.Add(m.cfg.HalfOpenTimeout)
 	s.heard = m.now
 	s.first = &handshake{
@@ -175,7 +176,7 @@ func (m *Machine) initResponseBodies(s *sa, c transform.Chosen, conns []*Conn) [
 		message.KE{Group: uint16(c.Suite.KE), Data: s.first.ke.Public()}.Body(),
 		{Type: message.TypeNonce, Data: s.nr},
 	}
-	ps = append(ps, natPayloads(s.spiI, s.spiR, s.local, s.remote)...)
+	ps = append(ps, s.nat.natPayloads(s.spiI, s.spiR, s.local, s.remote)...)
 	ps = append(ps, hashNotify())
 	var authorities []byte
 	for _, k := range conns {

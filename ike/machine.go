@@ -113,6 +113,8 @@ func (m *Machine) Step(now time.Time, ev Event, out []Action) []Action {
 		m.dropOrphans(peerKey{e.Conn, e.Peer.Fold()}, nil, ReasonClosed)
 	case Moved:
 		m.moved(e)
+	case Mapped:
+		m.mapped(e)
 	case Probe:
 		if s := m.up(e.SA); s != nil {
 			m.probe(s)

@@ -107,6 +107,7 @@ func (m *Machine) protected(s *sa, e Datagram, h message.Header) {
 		return
 	}
 	defer m.schedule(s)
+	m.follow(s, e, h)
 	p, err := message.ParseInner(outer.SK.Inner, plain)
 	if h.Response() {
 		m.response(s, h, p, err)

@@ -123,7 +123,7 @@ func (m *Machine) retryRekeyKE(s *sa, data []byte) bool {
 // succeed fills in a new IKE SA from the one that it rekeys. It waits, taking
 // nothing but a Delete, until inherit.
 func (m *Machine) succeed(s, n *sa, shared []byte) bool {
-	n.state, n.conn, n.localID, n.peer, n.natDetected = stateRekeyed, s.conn, s.localID, s.peer, s.natDetected
+	n.state, n.conn, n.localID, n.peer, n.nat = stateRekeyed, s.conn, s.localID, s.peer, s.nat
 	n.heard, n.established = m.now, m.now
 	n.lowNonce = lower(n.ni, n.nr)
 	seed := transform.SeedRekey(s.suite.PRF, s.keys.D, n.ni, n.nr, shared)
@@ -138,6 +138,7 @@ func (m *Machine) succeed(s, n *sa, shared []byte) bool {
 func (m *Machine) inherit(s, n *sa) {
 	n.state, n.dieAt = stateUp, time.Time{}
 	n.local, n.remote, n.moves = s.local, s.remote, s.moves
+	n.mappedAt, n.sentAt = s.mappedAt, s.sentAt
 	m.startLifetime(n)
 	for _, c := range s.children {
 		m.unindex(s, c)

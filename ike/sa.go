@@ -47,7 +47,7 @@ type sa struct {
 	localID       message.Identity
 	peer          pki.Peer
 	local, remote netip.AddrPort
-	natDetected   bool
+	nat           natState
 	moves         uint64
 
 	suite    transform.Suite
@@ -73,6 +73,8 @@ type sa struct {
 	created, established, heard time.Time
 	rekeyAt, hardAt, dieAt      time.Time
 	hintAt                      time.Time // last hint that was followed
+	mappedAt                    time.Time // last change of the peer's mapping that was followed
+	sentAt                      time.Time // last message to the peer, for the keepalives of a NAT
 	timer                       timer
 }
 
@@ -118,6 +120,7 @@ type inbound struct {
 	local, remote netip.AddrPort
 	hash          [32]byte
 	p             *message.Payloads
+	tsi, tsr      []message.Selector // as they came, where p's have other addresses in them
 	pend          *pending
 	task          TaskID
 	proof         pki.Proof

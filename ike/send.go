@@ -53,6 +53,7 @@ func (s *sa) seal(x message.ExchangeType, id uint32, response bool, ps []message
 
 func (m *Machine) transmit(s *sa, local, remote netip.AddrPort, data []byte) {
 	m.stats.Sent++
+	s.sentAt = m.now
 	m.emit(Send{SA: s.id, Local: local, Remote: remote, Data: data})
 }
 

@@ -33,6 +33,7 @@ type world struct {
 	taskDelay time.Duration
 	sent      []Send                        // every datagram, in order
 	drop      func(from *node, s Send) bool // extra: true drops
+	nat       *natBox                       // between the nodes; nil: none
 }
 
 type chance struct{ r *rand.Rand }
@@ -55,6 +56,7 @@ type node struct {
 	failIn  bool
 	hold    bool // tasks are not answered
 	held    []Event
+	back    uint32 // just uninstalled: it may be put in again at once, at other ends
 }
 
 type simEvent struct {
@@ -120,6 +122,7 @@ func (n *node) step(ev Event) { n.do(n.m.Step(n.w.now, ev, nil)) }
 
 func (n *node) do(actions []Action) {
 	w := n.w
+	n.back = 0
 	for _, a := range actions {
 		if ev := n.task(a); ev != nil {
 			if n.hold {
@@ -132,6 +135,14 @@ func (n *node) do(actions []Action) {
 		switch a := a.(type) {
 		case Send:
 			w.send(n, a)
+		case Keepalive:
+			n.log = append(n.log, a)
+			if w.nat != nil {
+				w.nat.pass(w.now, Send{Local: a.Local, Remote: a.Remote}) // nobody reads it
+			}
+		case Remapped:
+			n.log = append(n.log, a)
+			n.remapped(a)
 		case Uninstall:
 			if n.larval[larvalSA{a.Child.Proto, a.Child.SPIIn}] == 0 && n.kernel[a.Child.SPIIn].SPIIn == 0 {
 				w.t.Errorf("%s: uninstall of SPI %#x that is not there", n.name, a.Child.SPIIn)
@@ -146,6 +157,7 @@ func (n *node) do(actions []Action) {
 					a.Child.Proto, c.SPIOut, c.Proto)
 			}
 			delete(n.kernel, a.Child.SPIIn)
+			n.back = a.Child.SPIIn
 		default:
 			n.log = append(n.log, a)
 		}
@@ -199,7 +211,7 @@ func (n *node) task(a Action) Event {
 		if n.failIn {
 			return Installed{ID: a.ID, Err: errors.New("no such algorithm")}
 		}
-		if n.larval[larvalSA{a.Child.Proto, a.Child.SPIIn}] == 0 && n.kernel[a.Child.SPIIn].SPIIn == 0 {
+		if n.larval[larvalSA{a.Child.Proto, a.Child.SPIIn}] == 0 && n.kernel[a.Child.SPIIn].SPIIn == 0 && n.back != a.Child.SPIIn {
 			n.w.t.Errorf("%s: install of SPI %#x that was not allocated", n.name, a.Child.SPIIn)
 		}
 		n.used(a.Child)
@@ -240,6 +252,12 @@ func (w *world) send(from *node, s Send) {
 	}
 	if w.r.Float64() < w.loss {
 		return
+	}
+	if w.nat != nil {
+		var ok bool
+		if s, ok = w.nat.pass(w.now, s); !ok {
+			return
+		}
 	}
 	copies := 1
 	if w.r.Float64() < w.dup {

@@ -74,6 +74,9 @@ type Stats struct {
 	Hints           uint64 // unprotected notifies for our SAs, taken as a hint at most
 	RandomFailures  uint64
 	StaleTaskAnswer uint64
+	Keepalives      uint64 // that were sent for a NAT before us
+	Mappings        uint64 // changes of a peer's mapping that were followed
+	MappingsHeld    uint64 // that came too soon after another
 }
 
 // Stats returns the counters.
@@ -113,7 +116,7 @@ func (s *sa) info() SAInfo {
 	i := SAInfo{
 		SA: s.id, Conn: s.connName(), SPIi: s.spiI, SPIr: s.spiR, Initiator: s.initiator,
 		State: s.state.String(), LocalID: s.localID, PeerID: s.peer.ID, Local: s.local, Remote: s.remote,
-		Suite: s.suite, NATDetected: s.natDetected, NextSend: s.sendID, NextReceive: s.recvID,
+		Suite: s.suite, NATDetected: s.nat.found(), NextSend: s.sendID, NextReceive: s.recvID,
 		Created: s.created, Established: s.established, LastHeard: s.heard, RekeyAt: s.rekeyAt, Moves: s.moves,
 	}
 	if s.req != nil {

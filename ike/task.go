@@ -162,7 +162,7 @@ func (m *Machine) installed(s *sa, who side, e Installed) {
 		m.goneAlready(s, p)
 		return
 	}
-	if c.Mode == Tunnel && (c.LocalAddr != s.local.Addr() || c.RemoteAddr != s.remote.Addr()) {
+	if s.displaced(c) {
 		// The IKE SA moved meanwhile, the pair went in with the old addresses.
 		m.emit(Uninstall{c.bare()})
 		m.install(s, who, p)

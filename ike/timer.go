@@ -87,6 +87,7 @@ func (m *Machine) schedule(s *sa) {
 	}
 	if s.state == stateUp {
 		at = earliest(earliest(at, s.rekeyAt), s.hardAt)
+		at = earliest(at, m.keepaliveAt(s))
 		if s.req == nil && len(s.queue) == 0 && s.conn.DPD > 0 {
 			at = earliest(at, s.heard.Add(s.conn.DPD))
 		}
@@ -131,6 +132,9 @@ func (m *Machine) tickSA(s *sa) {
 	}
 	if s.state != stateUp {
 		return
+	}
+	if m.due(m.keepaliveAt(s)) {
+		m.keepalive(s)
 	}
 	if m.due(s.rekeyAt) {
 		s.rekeyAt = time.Time{}
