@@ -30,8 +30,8 @@ func (m *Machine) startChild(s *sa, j job, old *child) {
 		m.childFailed(s, 0, "no randomness")
 		return
 	}
-	if g := p.offers[0].KE; len(g) > 0 && g[0] != transform.KENone {
-		if !m.childKE(s, p, g[0]) {
+	if g := firstKE(p.offers); g != transform.KENone {
+		if !m.childKE(s, p, g) {
 			return
 		}
 	}

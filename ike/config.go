@@ -94,9 +94,11 @@ type Conn struct {
 
 	Authority [][]byte // for CERTREQ where RemoteAuth is Signature: pki.Keyring.Authorities(Name)
 
-	IKE []transform.Offer // best first; empty: aes128gcm16-prfsha256-x25519-ecp256, aes256gcm16-…
-	ESP []transform.Offer // best first; empty: aes128gcm16, aes256gcm16
+	IKE []transform.Offer // best first; empty: aes128gcm16-prfsha256-x25519-ecp256, aes256gcm16-…, and with aes128-sha256
+	ESP []transform.Offer // best first; empty: aes128gcm16, aes256gcm16, aes128-aes256-sha256
 	AH  []transform.Offer // best first; empty: no child with AH, neither ours nor the peer's
+	// Legacy: the proposals may have algorithms of the past (transform.Offer.Legacy).
+	Legacy bool
 
 	NAT NAT // what is done about NATs; 0: NATAuto
 	// Keepalive is how long a NAT before us may see nothing of us; 0: 20 s; <0: no keepalives.

@@ -7,7 +7,6 @@ import (
 
 	"github.com/mip6/mip6/ike/message"
 	"github.com/mip6/mip6/ike/pki"
-	"github.com/mip6/mip6/ike/transform"
 )
 
 func or[T comparable](v, def T) T {
@@ -39,16 +38,11 @@ func (c Config) withDefaults() Config {
 }
 
 func (c Conn) withDefaults() Conn {
-	ciphers := []transform.Encr{transform.AES128GCM16, transform.AES256GCM16}
 	if len(c.IKE) == 0 {
-		c.IKE = []transform.Offer{{
-			Encr: ciphers,
-			PRF:  []transform.PRF{transform.PRFHMACSHA256, transform.PRFHMACSHA384, transform.PRFHMACSHA512},
-			KE:   []transform.KE{transform.X25519, transform.P256},
-		}}
+		c.IKE = defaultIKE()
 	}
 	if len(c.ESP) == 0 {
-		c.ESP = []transform.Offer{{Encr: ciphers}}
+		c.ESP = defaultESP()
 	}
 	c.IKERekey = or(c.IKERekey, 4*time.Hour)
 	c.IKEHard = or(c.IKEHard, c.IKERekey+c.IKERekey/10)
@@ -94,27 +88,7 @@ func (c Conn) validate() error {
 	case c.Jitter >= 1:
 		return fmt.Errorf("jitter %v is not below 1", c.Jitter)
 	}
-	for _, o := range c.IKE {
-		if len(o.Encr) == 0 || len(o.PRF) == 0 || len(o.KE) == 0 {
-			return fmt.Errorf("an IKE proposal needs cipher, prf and key exchange")
-		}
-	}
-	for _, o := range c.ESP {
-		if len(o.Encr) == 0 || len(o.PRF) != 0 {
-			return fmt.Errorf("an ESP proposal needs a cipher and no prf")
-		}
-	}
-	for _, o := range c.AH {
-		if len(o.Integ) == 0 || len(o.Encr) != 0 || len(o.PRF) != 0 {
-			return fmt.Errorf("an AH proposal needs an integrity algorithm, no cipher and no prf")
-		}
-		for _, i := range o.Integ {
-			if i.KeyLen() == 0 {
-				return fmt.Errorf("an AH proposal has the unknown integrity algorithm %s", i)
-			}
-		}
-	}
-	return nil
+	return c.checkProposals()
 }
 
 // accepts says whether the peer may be who it says.

@@ -219,7 +219,7 @@ func ikeConfig(cfg *config.Config, keys *pki.Keyring) ike.Config {
 		out.Conns = append(out.Conns, ike.Conn{
 			Name: p.Name, LocalID: p.LocalID, RemoteID: ike.IDMatch{Exact: p.RemoteID, Any: p.Any},
 			LocalAuth: p.LocalAuth, RemoteAuth: p.RemoteAuth, Authority: keys.Authorities(p.Name),
-			IKE: p.IKEProposals, ESP: p.ESPProposals, AH: p.AHProposals, DPD: p.DPD, Jitter: c.Jitter,
+			IKE: p.IKEProposals, ESP: p.ESPProposals, AH: p.AHProposals, Legacy: p.Legacy, DPD: p.DPD, Jitter: c.Jitter,
 			// A peer that is silent may have moved or restarted: its tunnel carries on until there is a
 			// new one, or its lifetime is over.
 			KeepChildren: true,

@@ -216,7 +216,10 @@ func proposalOf(c ike.Child) string {
 	if xfrm.Proto(c.Proto) == xfrm.AH {
 		return c.Integ.String()
 	}
-	return c.Encr.String()
+	if c.Encr.Combined() {
+		return c.Encr.String()
+	}
+	return c.Encr.String() + "-" + c.Integ.String()
 }
 
 // oneAddr is the home address of a tunnel child: the side that is one address.

@@ -1,0 +1,64 @@
+package ike
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/mip6/mip6/ike/message"
+	"github.com/mip6/mip6/ike/transform"
+)
+
+// defaultCiphers are those with integrity of their own, and those without.
+func defaultCiphers() (combined, plain []transform.Encr) {
+	return []transform.Encr{transform.AES128GCM16, transform.AES256GCM16}, []transform.Encr{transform.AES128CBC, transform.AES256CBC}
+}
+
+// defaultIKE ends with what RFC 8247 demands of every implementation.
+func defaultIKE() []transform.Offer {
+	gcm, cbc := defaultCiphers()
+	return []transform.Offer{{
+		Encr: gcm,
+		PRF:  []transform.PRF{transform.PRFHMACSHA256, transform.PRFHMACSHA384, transform.PRFHMACSHA512},
+		KE:   []transform.KE{transform.X25519, transform.P256},
+	}, {
+		Encr: cbc, Integ: []transform.Integ{transform.IntegHMACSHA256}, PRF: []transform.PRF{transform.PRFHMACSHA256},
+		KE: []transform.KE{transform.X25519, transform.P256, transform.MODP2048},
+	}}
+}
+
+// defaultESP ends with what RFC 8221 demands of every implementation.
+func defaultESP() []transform.Offer {
+	gcm, cbc := defaultCiphers()
+	return []transform.Offer{{Encr: gcm}, {Encr: cbc, Integ: []transform.Integ{transform.IntegHMACSHA256}}}
+}
+
+// checkProposals says what is wrong with the proposals of a connection.
+func (c Conn) checkProposals() error {
+	for _, x := range []struct {
+		proto  message.Protocol
+		offers []transform.Offer
+	}{{message.ProtoIKE, c.IKE}, {message.ProtoESP, c.ESP}, {message.ProtoAH, c.AH}} {
+		for _, o := range x.offers {
+			if err := o.Check(x.proto); err != nil {
+				return err
+			}
+			if old := o.Legacy(); len(old) > 0 && !c.Legacy {
+				return fmt.Errorf("%s: for legacy peers only", strings.Join(old, ", "))
+			}
+		}
+	}
+	return nil
+}
+
+// firstKE is the method for the KE payload of a child's exchange: the first of
+// any proposal, for the peer may choose one that has it (RFC 7296 §1.3.1).
+func firstKE(offers []transform.Offer) transform.KE {
+	for _, o := range offers {
+		for _, k := range o.KE {
+			if k != transform.KENone {
+				return k
+			}
+		}
+	}
+	return transform.KENone
+}
