@@ -53,6 +53,11 @@ type Config struct {
 	// that has UDP-encapsulated ESP (RFC 7296 §2.23); 0: 4500.
 	NATPort uint16
 
+	// FragmentSize is the size of an IP datagram, in octets, above which a message
+	// is sent in fragments to a peer that takes them (RFC 7383); 0: 1280 with IPv6,
+	// 576 with IPv4; <0: no fragments, neither sent nor taken.
+	FragmentSize int
+
 	// KeyLog makes the machine emit Keys actions. Whoever reads them reads the traffic.
 	KeyLog bool
 

@@ -2,6 +2,7 @@ package ike
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -64,6 +65,9 @@ func (c Config) Validate() error {
 		if err := k.validate(); err != nil {
 			return fmt.Errorf("%w: connection %s: %v", ErrConfig, k.Name, err)
 		}
+	}
+	if n := c.FragmentSize; n > 0 && n < minFragmentSize || n > math.MaxUint16 {
+		return fmt.Errorf("%w: fragment size %d is not between %d and %d", ErrConfig, c.FragmentSize, minFragmentSize, math.MaxUint16)
 	}
 	if c.ShardBits > 16 || c.Shard >= 1<<c.ShardBits {
 		return fmt.Errorf("%w: shard %d of %d bits", ErrConfig, c.Shard, c.ShardBits)

@@ -80,6 +80,7 @@ func (m *Machine) sendInit(s *sa) {
 		message.Body{Type: message.TypeNonce, Data: s.ni})
 	ps = append(ps, s.nat.natPayloads(s.spiI, 0, s.local, s.remote)...)
 	ps = append(ps, hashNotify())
+	ps = append(ps, m.fragmentNotify()...)
 	f.initReq = message.Plain(message.Header{SPIi: s.spiI, Exchange: message.IKESAInit, Flags: message.FlagInitiator}, ps)
 	s.req = &request{job: job{kind: jobInit}, exchange: message.IKESAInit}
 	s.sendID = 1
@@ -128,6 +129,7 @@ func (m *Machine) initResponse(s *sa, e Datagram, h message.Header) {
 	f.refusal, s.dieAt = 0, time.Time{}
 	f.hashes = peerHashes(p)
 	f.certReqs = certReqs(p)
+	m.agreeFragments(s, p)
 	s.nat.hear(p, h, e.Local, e.Remote)
 	m.float(s)
 	s.state = stateAuth

@@ -153,6 +153,7 @@ func (m *Machine) open(e Datagram, h message.Header, p *message.Payloads, key [3
 	s.ni, s.nr, s.recvID = append([]byte(nil), p.Nonce...), nonce, 1
 	s.nat.tell(policyOf(conns))
 	s.nat.hear(p, h, e.Local, e.Remote)
+	m.agreeFragments(s, p)
 	s.dieAt = m.now.Add(m.cfg.HalfOpenTimeout)
 	s.heard = m.now
 	s.first = &handshake{
@@ -178,6 +179,9 @@ func (m *Machine) initResponseBodies(s *sa, c transform.Chosen, conns []*Conn) [
 	}
 	ps = append(ps, s.nat.natPayloads(s.spiI, s.spiR, s.local, s.remote)...)
 	ps = append(ps, hashNotify())
+	if s.fragments {
+		ps = append(ps, m.fragmentNotify()...)
+	}
 	var authorities []byte
 	for _, k := range conns {
 		if k.RemoteAuth != pki.Signature {

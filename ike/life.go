@@ -110,7 +110,7 @@ func (m *Machine) vanish(s *sa) {
 		s.successor = nil
 		m.vanish(n)
 	}
-	s.req, s.inb, s.queue, s.children = nil, nil, nil, nil
+	s.req, s.inb, s.queue, s.children, s.parts = nil, nil, nil, nil, nil
 	if s.lastResp != nil && s.state != stateGone {
 		s.state = stateGone
 		s.in, s.outP = nil, nil

@@ -90,7 +90,7 @@ func (m *Machine) protected(s *sa, e Datagram, h message.Header) {
 		m.stats.DropMalformed++
 		return
 	}
-	if outer.SK == nil {
+	if outer.SK == nil && outer.SKF == nil {
 		m.unprotected(s, outer)
 		return
 	}
@@ -101,14 +101,24 @@ func (m *Machine) protected(s *sa, e Datagram, h message.Header) {
 		m.stats.DropUnexpected++
 		return
 	}
+	if outer.SKF != nil {
+		m.fragment(s, e, h, outer.SKF, hash)
+		return
+	}
 	plain, err := s.in.Open(e.Data, outer.SK.Offset)
 	if err != nil {
 		m.stats.DropIntegrity++
 		return
 	}
 	defer m.schedule(s)
+	m.opened(s, e, h, hash, e.Data[:outer.SK.Offset], plain)
+}
+
+// opened goes on with what a message protected, be it in one piece or not. head
+// is the message up to that, hash that of its first datagram.
+func (m *Machine) opened(s *sa, e Datagram, h message.Header, hash [32]byte, head, plain []byte) {
 	m.follow(s, e, h)
-	p, err := message.ParseInner(outer.SK.Inner, plain)
+	p, err := message.ParseInner(message.PayloadType(head[len(head)-4]), plain)
 	if h.Response() {
 		m.response(s, h, p, err)
 		return

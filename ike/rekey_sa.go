@@ -125,6 +125,7 @@ func (m *Machine) retryRekeyKE(s *sa, data []byte) bool {
 func (m *Machine) succeed(s, n *sa, shared []byte) bool {
 	n.state, n.conn, n.localID, n.peer, n.nat = stateRekeyed, s.conn, s.localID, s.peer, s.nat
 	n.heard, n.established = m.now, m.now
+	n.fragments, n.fragmentSize = s.fragments, s.fragmentSize
 	n.lowNonce = lower(n.ni, n.nr)
 	seed := transform.SeedRekey(s.suite.PRF, s.keys.D, n.ni, n.nr, shared)
 	if err := m.derive(n, seed); err != nil {

@@ -67,11 +67,18 @@ func authentic(mn, ha *node, sa SAID, x message.ExchangeType, ps []message.Body)
 	data := s.seal(x, s.sendID, false, ps)
 	s.sendID++
 	from := len(mn.w.sent)
+	var parts []byte
 	ha.step(Datagram{Local: s.remote, Remote: s.local, Data: data})
 	for mn.w.run(100*time.Millisecond, nil); from < len(mn.w.sent); from++ {
 		a := mn.w.sent[from]
 		h, _ := message.ParseHeader(a.Data)
 		p, err := message.Parse(h, a.Data)
+		if err == nil && p.SKF != nil && h.Response() {
+			if p = joined(s, a.Data, p.SKF, &parts); p != nil {
+				return p
+			}
+			continue
+		}
 		if err != nil || p.SK == nil || !h.Response() {
 			continue
 		}
@@ -86,6 +93,23 @@ func authentic(mn, ha *node, sa SAID, x message.ExchangeType, ps []message.Body)
 		return in
 	}
 	return nil
+}
+
+// joined adds a fragment to what came before it, in order, and reads the whole when it is the last.
+func joined(s *sa, data []byte, f *message.Fragment, parts *[]byte) *message.Payloads {
+	plain, err := s.in.Open(data, f.Offset)
+	if err != nil {
+		return nil
+	}
+	if f.Number == 1 {
+		*parts = []byte{byte(f.Inner)}
+	}
+	*parts = append(*parts, plain...)
+	if f.Number < f.Total {
+		return nil
+	}
+	p, _ := message.ParseInner(message.PayloadType((*parts)[0]), (*parts)[1:])
+	return p
 }
 
 func TestAuthenticatedNonsense(t *testing.T) {

@@ -54,8 +54,12 @@ type sa struct {
 	keys     transform.Keys
 	in, outP *transform.Protector
 	ivOut    uint64 // IVs used in our direction
-	ni, nr   []byte
-	first    *handshake // until established
+	// Fragments may be sent and are taken, IP datagrams of this size (0: by family).
+	fragments    bool
+	fragmentSize uint16
+	parts        *assembly // of the peer's next request
+	ni, nr       []byte
+	first        *handshake // until established
 
 	sendID, recvID uint32 // message IDs of the next request of ours and of the peer's
 	req            *request
@@ -109,7 +113,8 @@ type request struct {
 	at       time.Time
 	pend     *pending
 	rekey    *saRekey
-	answered bool // the response is here, tasks for it are waited for
+	answered bool      // the response is here, tasks for it are waited for
+	parts    *assembly // of the response
 	task     TaskID
 }
 

@@ -34,8 +34,22 @@ func (m *Machine) derive(s *sa, seed []byte) error {
 	return nil
 }
 
-// seal makes a protected message.
+// pack makes a protected message: one, or as many fragments as it takes, one
+// after the other.
+func (s *sa) pack(x message.ExchangeType, id uint32, response bool, ps []message.Body) []byte {
+	h, first, inner := s.compose(x, id, response, ps)
+	if out := s.split(h, first, inner); out != nil {
+		return out
+	}
+	return s.sealWhole(h, first, inner)
+}
+
+// seal makes a protected message in one piece.
 func (s *sa) seal(x message.ExchangeType, id uint32, response bool, ps []message.Body) []byte {
+	return s.sealWhole(s.compose(x, id, response, ps))
+}
+
+func (s *sa) compose(x message.ExchangeType, id uint32, response bool, ps []message.Body) (message.Header, message.PayloadType, []byte) {
 	inner, first := message.AppendChain(nil, ps)
 	h := message.Header{SPIi: s.spiI, SPIr: s.spiR, Next: message.TypeSK, Exchange: x, ID: id}
 	if s.initiator {
@@ -44,6 +58,10 @@ func (s *sa) seal(x message.ExchangeType, id uint32, response bool, ps []message
 	if response {
 		h.Flags |= message.FlagResponse
 	}
+	return h, first, inner
+}
+
+func (s *sa) sealWhole(h message.Header, first message.PayloadType, inner []byte) []byte {
 	n := s.outP.SealedLen(len(inner))
 	msg := h.Append(make([]byte, 0, message.HeaderLen+4), message.HeaderLen+4+n)
 	msg = message.AppendSKHeader(msg, first, n)
@@ -51,10 +69,15 @@ func (s *sa) seal(x message.ExchangeType, id uint32, response bool, ps []message
 	return s.outP.Seal(msg, inner, s.ivOut)
 }
 
+// transmit sends a message, or the fragments of one.
 func (m *Machine) transmit(s *sa, local, remote netip.AddrPort, data []byte) {
-	m.stats.Sent++
 	s.sentAt = m.now
-	m.emit(Send{SA: s.id, Local: local, Remote: remote, Data: data})
+	for len(data) > 0 {
+		var msg []byte
+		msg, data = next(data)
+		m.stats.Sent++
+		m.emit(Send{SA: s.id, Local: local, Remote: remote, Data: msg})
+	}
 }
 
 // send starts the exchange of s.req with these payloads.
@@ -62,7 +85,7 @@ func (m *Machine) send(s *sa, x message.ExchangeType, ps []message.Body) {
 	r := s.req
 	r.exchange, r.id = x, s.sendID
 	s.sendID++
-	m.launch(s, s.seal(x, r.id, false, ps))
+	m.launch(s, s.pack(x, r.id, false, ps))
 }
 
 // launch sends the encoded request and starts its repetitions (§2.1, §2.4).
@@ -120,7 +143,7 @@ func (m *Machine) timedOut(s *sa) {
 // reply answers the peer's request under way and remembers the answer.
 func (m *Machine) reply(s *sa, ps []message.Body) {
 	in := s.inb
-	data := s.seal(in.exchange, in.id, true, ps)
+	data := s.pack(in.exchange, in.id, true, ps)
 	s.inb = nil
 	s.recvID = in.id + 1
 	s.lastReq, s.lastResp = in.hash, data

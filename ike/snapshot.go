@@ -74,6 +74,9 @@ type Stats struct {
 	Hints           uint64 // unprotected notifies for our SAs, taken as a hint at most
 	RandomFailures  uint64
 	StaleTaskAnswer uint64
+	Fragments       uint64 // of messages that came in parts
+	Reassembled     uint64 // messages that were put together
+	DropFragments   uint64 // that came twice, too late, too early, or were too many
 	Keepalives      uint64 // that were sent for a NAT before us
 	Mappings        uint64 // changes of a peer's mapping that were followed
 	MappingsHeld    uint64 // that came too soon after another

@@ -85,6 +85,7 @@ func (m *Machine) schedule(s *sa) {
 	if s.req != nil && s.req.data != nil && !s.req.answered {
 		at = earliest(at, s.req.at)
 	}
+	at = earliest(at, s.stale())
 	if s.state == stateUp {
 		at = earliest(earliest(at, s.rekeyAt), s.hardAt)
 		at = earliest(at, m.keepaliveAt(s))
@@ -106,6 +107,7 @@ func (m *Machine) schedule(s *sa) {
 // tickSA does what is due for one IKE SA.
 func (m *Machine) tickSA(s *sa) {
 	defer m.schedule(s)
+	m.dropStale(s)
 	if m.due(s.dieAt) {
 		m.died(s)
 		return
