@@ -64,16 +64,15 @@ func scattered(net uint16, i int) netip.Addr {
 	return netip.AddrFrom16(b)
 }
 
-// normalRate is what a busy correspondent sees: twenty nodes that move each second.
-const normalRate = 20
+// normalRate is what a correspondent of fifty nodes sees in a second, of which each moves
+// every ten seconds. A hundred times that is what all hosts of the lab together can send, carry,
+// capture and answer on one emulated processor; more would measure its queues.
+const normalRate = 5
 
 // flooded sends care-of tests at a hundred times the normal rate. The correspondent keeps nothing
 // of them, and a real node that moves meanwhile is served.
 func (s *story) flooded(ctx context.Context) error {
 	rate, d := 100*normalRate, 4*time.Second
-	if s.o.Slow {
-		rate = 20 * normalRate
-	}
 	core := s.lab.Host(lab.Core)
 	pid := s.cn.proc.Pid()
 	round := func(net uint16) (n int, kib float64, err error) {
