@@ -52,7 +52,7 @@ func (n *Node) left(addr netip.Addr, out []Action) []Action {
 		return out
 	}
 	last := len(n.cfg.MNs) - 1
-	if ops := n.shared(false); last == 0 && len(ops) > 0 {
+	if ops := n.nodesOnly(); last == 0 && len(ops) > 0 {
 		out = append(out, Xfrm{Ops: ops})
 	}
 	// What is told to it late is told to a machine that has stopped.

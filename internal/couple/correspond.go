@@ -93,11 +93,17 @@ func (n *Node) doOptimise(m *MN, a optimise.Action, out []Action) []Action {
 	case optimise.Save:
 		return append(out, SaveRoute{a.Record})
 	case optimise.Forget:
-		return append(out, ForgetRoute{m.Home, a.Remote})
+		return append(n.forgetPair(pair{m.Home, a.Remote}, out), ForgetRoute{m.Home, a.Remote})
 	case optimise.Note:
 		return append(out, Note{Level: Level(a.Level), Msg: a.Msg, Attrs: append([]any{"home", m.Home.String()}, anyAttrs(a.Attrs)...)})
 	case optimise.Changed:
-		return append(out, routeNote(a))
+		out = append(out, routeNote(a))
+		if a.What == "gone" {
+			if ops := n.rearm(pair{m.Home, a.Info.Remote}); len(ops) > 0 && n.paths[pair{m.Home, a.Info.Remote}] == nil {
+				out = append(out, Xfrm{Key: m.Home, Ops: ops})
+			}
+		}
+		return out
 	case optimise.Stopped:
 		n.optimiseStopped(m)
 		var ops []xfrm.Op
@@ -159,6 +165,12 @@ func (n *Node) header(mh host.MH) {
 	toPeer := typ == mobility.TypeHoTI || typ == mobility.TypeCoTI || typ == mobility.TypeBU && !homeRegistration(mh)
 	m := n.nodeAt(mh.Dst)
 	switch {
+	case toPeer && n.agentOf(mh.Src):
+		// A node of this agent goes by its tunnel; an update of another kind than its
+		// registration is refused by who knows that (§9.5.1).
+		if n.isAgent(mh.Dst) {
+			n.tellHA(ha.MHReceived{MH: mh})
+		}
 	case n.cfg.CN != nil && toPeer:
 		n.tellCN(cn.MHReceived{MH: mh})
 	case n.isAgent(mh.Dst):
@@ -171,9 +183,23 @@ func (n *Node) header(mh host.MH) {
 	case typ == mobility.TypeHoT || typ == mobility.TypeCoT,
 		mh.Src != m.HomeAgent && (typ == mobility.TypeBA || typ == mobility.TypeBRR || typ == mobility.TypeBE):
 		n.tellOptimise(m, optimise.MHReceived{MH: mh})
+		for i := range n.cfg.MNs { // two home addresses may have one care-of address
+			if o := &n.cfg.MNs[i]; o != m && n.home(o.Home).place.careOf == mh.Dst {
+				n.tellOptimise(o, optimise.MHReceived{MH: mh})
+			}
+		}
 	default:
 		n.tellMN(m, mn.HostEvent{Event: host.MHReceived{MH: mh}})
 	}
+}
+
+// agentOf tells whether we are the home agent of a node with a binding.
+func (n *Node) agentOf(home netip.Addr) bool {
+	if n.cfg.HA == nil {
+		return false
+	}
+	i, ok := n.cfg.HA.Machine.Lookup(home)
+	return ok && i.State == ha.Bound
 }
 
 // homeRegistration tells whether a Binding Update has the H bit (RFC 6275 §6.1.7: after the

@@ -121,6 +121,20 @@ func (n *Node) shared(put bool) []xfrm.Op {
 	return ops
 }
 
+// nodesOnly takes out what only the mobile nodes needed.
+func (n *Node) nodesOnly() []xfrm.Op {
+	var still xfrm.Snapshot
+	var ops []xfrm.Op
+	for _, p := range n.sharedPlans() {
+		if p.Role == protect.Node {
+			ops = p.Stop(protect.Generic{})
+		} else {
+			still = p.Generic(protect.Generic{})
+		}
+	}
+	return protect.Without(ops, still)
+}
+
 // Want is what the roles want in the databases now; SAs of children are not in it.
 func (n *Node) Want() xfrm.Snapshot {
 	var s xfrm.Snapshot

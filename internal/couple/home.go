@@ -32,6 +32,8 @@ type home struct {
 	path optimise.KeyUp
 	at   netip.Addr
 	met  bool
+	// over: its correspondent is given up.
+	over bool
 	// place and placed are what was last told of a mobile node's place.
 	place  place
 	placed optimise.Placed

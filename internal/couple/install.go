@@ -67,6 +67,7 @@ func (n *Node) install(a ike.Install, out []Action) []Action {
 	c := a.Child
 	s := n.sas[c.SA]
 	key := n.keyOf(s, c.ReqID)
+	h := n.entryOf(s, key)
 	in := n.state(c)
 	in.Src, in.Dst, in.SPI = c.RemoteAddr, c.LocalAddr, xfrm.SPI(c.SPIIn)
 	keyed(&in, c, c.KeyIn, c.AuthIn)
@@ -74,9 +75,9 @@ func (n *Node) install(a ike.Install, out []Action) []Action {
 	to.Src, to.Dst, to.SPI = c.LocalAddr, c.RemoteAddr, xfrm.SPI(c.SPIOut)
 	keyed(&to, c, c.KeyOut, c.AuthOut)
 	if key.IsValid() && in.Mode == xfrm.Tunnel {
-		if node, agent, ok := n.stands(n.home(key), in.ReqID); ok {
+		if node, agent, ok := n.stands(h, in.ReqID); ok {
 			in.Src, in.Dst = agent, node
-			if n.home(key).mn == nil {
+			if h.mn == nil {
 				in.Src, in.Dst = node, agent
 			}
 			to.Src, to.Dst = in.Dst, in.Src
@@ -84,7 +85,6 @@ func (n *Node) install(a ike.Install, out []Action) []Action {
 	}
 	ops := []xfrm.Op{xfrm.PutSA{SA: in}, xfrm.PutSA{SA: to}}
 	if key.IsValid() {
-		h := n.home(key)
 		to.Acquire = h.answer(in.ReqID)
 		ops[1] = xfrm.PutSA{SA: to}
 		x := installed{spiIn: c.SPIIn, reqid: in.ReqID, mode: in.Mode, in: in.ID(), out: to.ID(),
@@ -100,6 +100,17 @@ func (n *Node) install(a ike.Install, out []Action) []Action {
 		h.installed = append(h.installed, x)
 	}
 	return append(out, Xfrm{Key: key, Token: Token{Owner: OwnerIKE, ID: uint64(a.ID)}, Ops: ops})
+}
+
+// entryOf is where the SAs of an IKE SA's children are filed: with their pair, or their home address.
+func (n *Node) entryOf(s *keySA, key netip.Addr) *home {
+	if s != nil && s.home != nil {
+		return s.home
+	}
+	if !key.IsValid() {
+		return nil
+	}
+	return n.home(key)
 }
 
 // sends tells whether there is an outbound SA already that serves these policies.
@@ -172,6 +183,7 @@ func (n *Node) uninstall(c ike.Child, out []Action) []Action {
 func (n *Node) reap(out []Action) []Action {
 	n.reapAt = time.Time{}
 	end := n.stop.begun // nothing lingers then
+	var idle []*home
 	for _, h := range n.order {
 		var ops []xfrm.Op
 		for i := range h.installed {
@@ -195,9 +207,15 @@ func (n *Node) reap(out []Action) []Action {
 			ops = append(ops, xfrm.DelSA{ID: d.id})
 		}
 		h.dying = keep
+		if h.pair != nil {
+			idle = append(idle, h)
+		}
 		if len(ops) > 0 {
 			out = append(out, Xfrm{Key: h.addr, Ops: ops})
 		}
+	}
+	for _, h := range idle {
+		n.releasePair(h)
 	}
 	return out
 }

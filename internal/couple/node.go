@@ -216,7 +216,12 @@ func (n *Node) pump(out []Action) []Action {
 		case lookAt:
 			out = n.checkPlace(a.h, a.early, out)
 		case leave:
-			n.tellMN(a.h.mn, mn.Stop{})
+			// Correspondents first: the address may be another node's soon.
+			if m := a.h.mn; m.Optimise != nil && !m.optimiseStopped {
+				n.tellOptimise(m, optimise.Stop{})
+			} else {
+				n.tellMN(m, mn.Stop{})
+			}
 		}
 	}
 	clear(n.queue)

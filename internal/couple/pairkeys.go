@@ -22,19 +22,48 @@ func (n *Node) pairHome(p pair) *home {
 	if h == nil {
 		h = newHome(n.pathKey(p))
 		h.pair = &p
-		if m := n.homes[p.local]; m != nil && m.mn != nil {
-			h.via = m.mn
-		}
 		n.pairs[p] = h
 		n.order = append(n.order, h)
 	}
+	// The mobile node may be known only now: after a crash its records come before it.
+	if m := n.homes[p.local]; m != nil && m.mn != nil {
+		h.via, h.addr = m.mn, p.local
+	}
 	return h
+}
+
+// releasePair forgets a pair without keys.
+func (n *Node) releasePair(h *home) {
+	if n.stop.begun || len(h.sas)+len(h.installed)+len(h.dying)+len(h.stale) > 0 || h.pending != 0 || h.via != nil && !h.over {
+		return
+	}
+	for _, s := range n.sas { // one that comes about
+		if s.home == h {
+			return
+		}
+	}
+	delete(n.pairs, *h.pair)
+	n.order = slices.DeleteFunc(n.order, func(x *home) bool { return x == h })
+}
+
+// forgetPair lets go of what an earlier run left of a pair that is given up.
+func (n *Node) forgetPair(p pair, out []Action) []Action {
+	if h := n.pairs[p]; h != nil {
+		h.over = true
+		for len(h.stale) > 0 {
+			out = n.dropStale(h, h.stale[0].ReqID, out)
+		}
+	}
+	if x := n.paths[p]; x != nil && x.left != nil {
+		out = n.putPath(x, Token{}, out)
+	}
+	return out
 }
 
 // pairUp asks for SAs with a correspondent.
 func (n *Node) pairUp(m *MN, a optimise.KeyUp) {
 	h := n.pairHome(pair{m.Home, a.Remote})
-	h.via, h.path = m, a
+	h.via, h.path, h.over = m, a, false
 	h.know(a.ReqID)
 	if a.Anew {
 		n.pairAnew(h)
@@ -148,9 +177,15 @@ func (n *Node) authoriseAtCN(a ike.Authorise) {
 		Local: toCN(a.Local), Remote: toCN(a.Remote)})
 }
 
-// authorisesPath tells whether what a peer asks for is the correspondent's to give.
+// authorisesPath tells whether what a peer asks for is the correspondent's to give. SAs of a pair are for
+// correspondents that stay where they are: with a mobile one IKE itself would have to come by its tunnel.
 func (n *Node) authorisesPath(a ike.Authorise) bool {
 	c := n.cfg.CN
+	for i := range n.cfg.MNs {
+		if covers(a.Local, n.cfg.MNs[i].Home) {
+			return false
+		}
+	}
 	return c != nil && slices.Contains(c.Conns, a.Conn) && c.Serves(a.Peer.ID.Fold().String()) &&
 		!slices.ContainsFunc(a.Local, func(s message.Selector) bool { return s.Protocol == protoMH && n.isAgent(s.Start) })
 }

@@ -51,6 +51,9 @@ func (n *Node) optimiseStopped(m *MN) {
 		n.stop.first--
 	}
 	m.optimiseStopped = true
+	if n.boot != nil && n.boot.leaving && !n.stop.begun {
+		n.tellMN(m, mn.Stop{})
+	}
 }
 
 // stopRoles is the second step: correspondents are told, and the home agent may be.

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"math"
 	"slices"
 
@@ -84,7 +85,11 @@ func (d *daemon) doHost(a couple.Host) {
 	errs := d.applyHost(context.Background(), a.Ops)
 	for i, err := range errs {
 		if err != nil {
-			d.log.Warn("host", "home", a.Key, "operation", hostOpText(a.Ops[i]), "error", err)
+			level := slog.LevelWarn
+			if _, sends := a.Ops[i].(host.SendMH); sends {
+				level = slog.LevelDebug // to a stranger, perhaps: as many as it likes
+			}
+			d.log.Log(context.Background(), level, "host", "home", a.Key, "operation", hostOpText(a.Ops[i]), "error", err)
 		}
 	}
 	if a.Token.Owner != couple.Nobody {
