@@ -7,7 +7,7 @@
 //
 // The Tester builds its packets itself, right and wrong ones, and computes its
 // authenticators itself: it shares no line of that with what it tests. It reads what
-// comes back, and holds every packet to the rules that no case need repeat:
+// comes back, with package mobility, which has vectors of its own, and holds every packet to the rules that no case need repeat:
 // checksums, reserved fields, lengths.
 //
 // A Wire is either a veth pair between two network namespaces with mip6d in one of
