@@ -167,8 +167,11 @@ func TestForgedRefusalThenMove(t *testing.T) {
 	w.Run(5 * time.Second)
 	h.Post(couple.FromHost{Event: host.ICMPError{Type: 4, Code: 2, From: Correspondent, Src: h.MN.Info().CareOf,
 		Dst: Correspondent, Home: h.Home, Refuses: true}})
+	if _, ok := w.RunUntil(100*time.Millisecond, func() bool { d, _ := w.Direct(h, w.Peer()); return !d }); !ok {
+		t.Error("the error was not heeded")
+	}
 	w.Run(2 * time.Second)
-	if d, err := w.Direct(h, w.Peer()); d || err != nil {
+	if d, err := w.Direct(h, w.Peer()); !d || err != nil { // tested anew, it shows that it was not true
 		t.Errorf("after the error: direct %v, %v", d, err)
 	}
 	w.Attach(h, wlan, link(w, "b"))

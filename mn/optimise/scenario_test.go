@@ -427,6 +427,9 @@ func (r *rig) icmp(cn netip.Addr, a []string, opt map[string]string) {
 	if s, ok := opt["from"]; ok {
 		e.From = addrs[s]
 	}
+	if e.MH {
+		e.Data = r.quote(e, cn)
+	}
 	r.step(ICMPError{e})
 }
 

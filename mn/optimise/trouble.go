@@ -2,6 +2,7 @@ package optimise
 
 import (
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/mip6/mip6/internal/host"
@@ -12,7 +13,12 @@ import (
 // can be true, and it has packets go by the tunnel, no more.
 func (m *Machine) bindingError(now time.Time, p *peer, mh host.MH, b mobility.BindingError, out []Action) []Action {
 	m.s.Count.BindingErrors++
-	ours := mh.Dst == m.cfg.Home || mh.Dst == m.s.At.CareOf || p != nil && mh.Dst == p.CareOf
+	// It goes to where the packet in error came from: abroad that is the care-of address, which fewer
+	// know than the home address.
+	ours := mh.Dst == m.s.At.CareOf
+	if m.s.At.Place != Abroad {
+		ours = mh.Dst == m.cfg.Home
+	}
 	if p == nil || !ours || m.s.Stopping {
 		return out
 	}
@@ -22,7 +28,7 @@ func (m *Machine) bindingError(now time.Time, p *peer, mh host.MH, b mobility.Bi
 			return m.unknownBinding(now, p, out)
 		}
 	case mobility.ErrorUnrecognizedType:
-		if m.expecting(p) {
+		if m.expecting(p) && !p.Acked { // one that has just acknowledged knows them
 			return m.refuse(now, p, m.cfg.Remember, "the correspondent does not know our messages (Binding Error 2)", out)
 		}
 	}
@@ -32,6 +38,28 @@ func (m *Machine) bindingError(now time.Time, p *peer, mh host.MH, b mobility.Bi
 // expecting tells whether an answer of the correspondent is awaited.
 func (m *Machine) expecting(p *peer) bool {
 	return len(p.Sent) > 0 || len(p.HomeSent) > 0 || len(p.CareSent) > 0
+}
+
+// awaits tells whether a quoted packet has a Mobility Header of ours that is not answered yet: a test by
+// its cookie, which only the way to the correspondent has seen, an update by its sequence number.
+func (m *Machine) awaits(p *peer, quoted []byte) bool {
+	var pkt mobility.Packet
+	if pkt.Walk(quoted) != nil || pkt.Proto != mobility.ProtoMobility {
+		return false
+	}
+	var msg mobility.Message
+	if msg.Decode(pkt.Payload) != nil {
+		return false
+	}
+	switch b := msg.Body.(type) {
+	case mobility.HomeTestInit:
+		return slices.ContainsFunc(p.HomeSent, func(c cookie) bool { return c.Cookie == b.Cookie })
+	case mobility.CareOfTestInit:
+		return slices.ContainsFunc(p.CareSent, func(c cookie) bool { return c.Cookie == b.Cookie })
+	case mobility.BindingUpdate:
+		return slices.ContainsFunc(p.Sent, func(u update) bool { return u.Seq == b.Seq })
+	}
+	return false
 }
 
 // unknownBinding falls back to the tunnel at once and tests anew: the correspondent may have been started
@@ -85,8 +113,13 @@ func (m *Machine) icmpError(now time.Time, e host.ICMPError, out []Action) []Act
 	switch {
 	case !mine || !p.RetryAt.IsZero() || m.s.Stopping:
 		return out
-	case e.MH && !m.expecting(p), !e.MH && !p.mayBeBound(now):
+	case e.MH && !m.awaits(p, e.Data), !e.MH && !p.mayBeBound(now):
 		return out // nothing of ours that it could be about
+	case p.Acked:
+		// It knew it a moment ago, and anybody can say that it does not: test anew. If it is true that shows.
+		m.s.Count.ParameterProblems++
+		p.touch(now)
+		return m.unknownBinding(now, p, out)
 	}
 	m.s.Count.ParameterProblems++
 	p.touch(now)
