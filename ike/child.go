@@ -65,6 +65,7 @@ type child struct {
 	// The pairs that rekeyed this one: heir by the peer's exchange, own by ours.
 	// The owner of the policy believes in believed (nil: in this one).
 	heir, own, believed *child
+	of                  *child // that this pair rekeyed
 }
 
 // pending is a pair of child SAs in negotiation, on either side.
@@ -86,6 +87,7 @@ type pending struct {
 	answer    message.Proposal // as responder
 	child     *child           // while it is being installed
 	gone      []uint32         // the peer's SPIs that it deleted meanwhile
+	closed    bool             // the owner closed the pair that is rekeyed: the new one is not wanted
 }
 
 // addresses are those of the SAs: in transport mode the ones of the selectors,
@@ -187,6 +189,9 @@ func (m *Machine) closeChild(s *sa, c *child, why Reason) {
 		return
 	}
 	tell := c.state != childDeleting && s.state == stateUp
+	if r := s.req; why == ReasonClosed && r != nil && r.pend != nil && r.pend.old != nil && (r.pend.old == c || r.pend.old.heir == c) {
+		r.pend.closed = true
+	}
 	m.removeChild(s, c, why)
 	if tell {
 		m.enqueue(s, job{kind: jobDeleteChild, proto: c.Proto, spi: c.SPIIn})
@@ -205,7 +210,7 @@ func (m *Machine) removeChild(s *sa, c *child, why Reason) {
 	m.unindex(s, c)
 	m.stats.Children--
 	m.emit(Uninstall{c.bare()})
-	if c.state == childUp || c.state == childRekeying && c.heir == nil {
+	if c.stands() {
 		m.emit(ChildDown{Child: c.bare(), Reason: why})
 	}
 }
@@ -222,11 +227,11 @@ func without[T comparable](list []T, v T) []T {
 
 // rekeyChild starts the rekey of a pair, once.
 func (m *Machine) rekeyChild(s *sa, c *child) {
-	if c == nil {
+	if c == nil || c.state != childUp {
 		return
 	}
 	c.rekeyAt = time.Time{}
-	if c.state != childUp || s.state != stateUp {
+	if s.state != stateUp {
 		return
 	}
 	m.enqueue(s, job{kind: jobRekeyChild, spi: c.SPIIn})

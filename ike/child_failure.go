@@ -51,7 +51,7 @@ func (m *Machine) childFailed(s *sa, t message.NotifyType, why string) {
 func (m *Machine) reviveOld(pend *pending) {
 	if old := pend.old; old != nil && old.state == childRekeying {
 		old.state = childUp
-		if old.heir != nil {
+		if old.believed != nil && old.believed != old {
 			m.replaced(old)
 		}
 	}

@@ -134,6 +134,10 @@ func (m *Machine) childAnswer(s *sa, pend *pending, p *message.Payloads) {
 		m.goneAlready(s, pend)
 		return
 	}
+	if pend.closed {
+		m.rejectAnswer(s, pend, "closed meanwhile")
+		return
+	}
 	if suite.KE != transform.KENone {
 		if pend.ke == nil || p.KE == nil || p.KE.Group != uint16(suite.KE) || pend.ke.Group() != suite.KE {
 			m.rejectAnswer(s, pend, "answer with the wrong key exchange")

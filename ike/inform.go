@@ -54,6 +54,7 @@ func (m *Machine) informRequest(s *sa) {
 				}
 				a.SPIs = append(a.SPIs, c.SPIIn)
 			}
+			m.fallBack(s, c)
 			m.removeChild(s, c, ReasonDeleted)
 		}
 	}

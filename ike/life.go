@@ -49,7 +49,7 @@ func (m *Machine) end(s *sa, why Reason, keep bool) {
 		m.dropWork(s, string(why))
 		m.leave(s)
 		for _, c := range slices.Clone(s.children) {
-			if keep && (c.state == childUp || c.state == childRekeying && c.heir == nil) {
+			if keep && c.stands() {
 				m.orphan(s, c)
 				continue
 			}
@@ -106,6 +106,9 @@ func (m *Machine) vanish(s *sa) {
 		}
 	}
 	m.closeHandshake(s)
+	if p := s.predecessor; p != nil && p.successor == s {
+		p.successor = nil // the peer gave its own rekey up for ours
+	}
 	if n := s.successor; n != nil {
 		s.successor = nil
 		m.vanish(n)

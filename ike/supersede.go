@@ -15,20 +15,23 @@ func (c *child) sameRole(o *child) bool { return c.Name == o.Name && c.ReqID == 
 // two may be installed here in either order.
 func (m *Machine) supersede(s *sa, p *pending, c *child) {
 	old := p.old
+	c.of = old
 	if p.initiator {
 		old.own = c
 	} else {
 		old.heir = c
 	}
-	own, heir := present(s, old.own), present(s, old.heir)
+	own, heir := old.own, old.heir
 	winner := c
 	if own != nil && heir != nil {
 		if bytes.Compare(own.low, heir.low) < 0 {
-			winner = heir
+			winner = heir // perhaps gone already, to end the matter: the owner knows then
 			m.deleteChild(s, own)
 		} else {
 			winner = own
-			m.replaced(heir)
+			if present(s, heir) != nil {
+				m.replaced(heir)
+			}
 		}
 	}
 	if old.state != childDeleting && present(s, old) != nil {
@@ -38,6 +41,13 @@ func (m *Machine) supersede(s *sa, p *pending, c *child) {
 			m.replaced(old)
 		}
 	}
+	if present(s, winner) != nil {
+		m.believe(old, winner)
+	}
+}
+
+// believe tells the owner which pair stands for old now.
+func (m *Machine) believe(old, winner *child) {
 	if old.believed == nil {
 		old.believed = old
 	}
@@ -45,6 +55,21 @@ func (m *Machine) supersede(s *sa, p *pending, c *child) {
 		m.emit(ChildRekeyed{OldSPIIn: old.believed.SPIIn, Child: winner.bare()})
 		old.believed = winner
 	}
+}
+
+// fallBack has the owner believe in the old pair again, when the peer deletes
+// its own new one while our rekey is under way: it has seen that ours wins, whose
+// answer is still to come (§2.8.1).
+func (m *Machine) fallBack(s *sa, c *child) {
+	if old := c.of; c.state == childUp && old != nil && old.heir == c && old.state == childRekeying && present(s, old) != nil {
+		m.believe(old, old)
+		c.state = childReplaced // it goes without a word
+	}
+}
+
+// stands says whether the owner believes in this pair, so that its end is news.
+func (c *child) stands() bool {
+	return c.state == childUp || c.state == childRekeying && (c.believed == nil || c.believed == c)
 }
 
 // replacedTime is how long the peer may take to delete a pair that it replaced.
