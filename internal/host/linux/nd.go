@@ -21,8 +21,10 @@ func openND() (*socket, error) {
 }
 
 // bypass keeps IPsec policies away from a socket. A kernel without XFRM has none.
-func bypass(fd int) error {
-	if err := sockbypass.Set(fd, unix.AF_INET6); err != nil && !sockbypass.Missing(err) {
+func bypass(fd int) error { return bypassFamily(fd, unix.AF_INET6) }
+
+func bypassFamily(fd, family int) error {
+	if err := sockbypass.Set(fd, family); err != nil && !sockbypass.Missing(err) {
 		return place("bypass IPsec policies", err)
 	}
 	return nil
