@@ -189,6 +189,7 @@ type Peer struct {
 	Chain [][]byte // DER, ours first
 	Key   crypto.Signer
 	CAs   []*x509.Certificate
+	NAT   NAT
 	// What [ike] says, or this block where it says so itself.
 	DPD          time.Duration
 	IKEProposals []transform.Offer
@@ -199,6 +200,16 @@ type Peer struct {
 	ChildRekey   time.Duration
 	ChildHard    time.Duration
 }
+
+// NAT says what is done about address translation between us and a peer.
+type NAT string
+
+// The words of nat.
+const (
+	NATAuto  NAT = "auto"
+	NATForce NAT = "force"
+	NATOff   NAT = "off"
+)
 
 // PSK is [[psk]]: the key of an identity.
 type PSK struct {

@@ -16,7 +16,7 @@ func (ld *loader) peer(t *table, c *Config) Peer {
 	defer t.finish()
 	k := c.IKE
 	p := Peer{
-		DPD: k.DPD, IKEProposals: k.IKEProposals, ESPProposals: k.ESPProposals, AHProposals: k.AHProposals,
+		NAT: NATAuto, DPD: k.DPD, IKEProposals: k.IKEProposals, ESPProposals: k.ESPProposals, AHProposals: k.AHProposals,
 		IKERekey: k.IKERekey, IKEHard: k.IKEHard, ChildRekey: k.ChildRekey, ChildHard: k.ChildHard,
 	}
 	t.need("name", "local_id", "remote_id")
@@ -31,6 +31,7 @@ func (ld *loader) peer(t *table, c *Config) Peer {
 	ld.certificates(t, &p)
 	t.lifetimes(&lifetimes{&p.DPD, &p.IKERekey, &p.IKEHard, &p.ChildRekey, &p.ChildHard})
 	t.boolean("legacy", &p.Legacy)
+	oneOf(t, "nat", &p.NAT, NATAuto, NATForce, NATOff)
 	t.offers("ike_proposals", ikeOffers, p.Legacy, &p.IKEProposals)
 	t.offers("esp_proposals", espOffers, p.Legacy, &p.ESPProposals)
 	t.offers("ah_proposals", ahOffers, p.Legacy, &p.AHProposals)

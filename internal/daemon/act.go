@@ -174,6 +174,10 @@ func (d *daemon) doIKE(a ike.Action) {
 		if err := d.udp.Write(a.Data, a.Local, a.Remote); err != nil {
 			d.log.Debug("IKE message not sent", "local", a.Local, "remote", a.Remote, "error", err)
 		}
+	case ike.Keepalive:
+		if err := d.udp.Keepalive(a.Local, a.Remote); err != nil {
+			d.log.Debug("keepalive for a NAT not sent", "local", a.Local, "remote", a.Remote, "error", err)
+		}
 	case ike.Prove:
 		d.apart(func() {
 			p, err := d.keys.Prove(a.Request)

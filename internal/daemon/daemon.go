@@ -68,7 +68,7 @@ type daemon struct {
 	control     *control.Server
 	orderly     bool                  // everything was taken down
 	statAtStart []control.XfrmCounter // of the kernel, when this daemon started
-	udp         *linux.IKESocket
+	udp         *linux.IKEPorts
 	keylog      *keyLog
 	*machines
 
@@ -137,7 +137,7 @@ func (d *daemon) open() (rec ledger.Recovered, err error) {
 		return rec, err
 	}
 	if len(d.cfg.Peers) > 0 { // a correspondent may have nobody to speak IKE with
-		if d.udp, err = linux.ListenIKE(linux.IKEOptions{Port: d.cfg.IKE.Port}); err != nil {
+		if d.udp, err = linux.ListenIKEPorts(d.cfg.IKE.Port, 0); err != nil {
 			return rec, err
 		}
 	}

@@ -223,8 +223,19 @@ func ikeConfig(cfg *config.Config, keys *pki.Keyring) ike.Config {
 			// A peer that is silent may have moved or restarted: its tunnel carries on until there is a
 			// new one, or its lifetime is over.
 			KeepChildren: true,
-			IKERekey:     p.IKERekey, IKEHard: p.IKEHard, ChildRekey: p.ChildRekey, ChildHard: p.ChildHard,
+			NAT:          natPolicy(p.NAT), Mobile: cfg.MN != nil || cfg.HA != nil || cfg.CN != nil,
+			IKERekey: p.IKERekey, IKEHard: p.IKEHard, ChildRekey: p.ChildRekey, ChildHard: p.ChildHard,
 		})
 	}
 	return out
+}
+
+func natPolicy(n config.NAT) ike.NAT {
+	switch n {
+	case config.NATForce:
+		return ike.NATForce
+	case config.NATOff:
+		return ike.NATOff
+	}
+	return ike.NATAuto
 }

@@ -94,7 +94,7 @@ func (h *handler) Status(ctx context.Context) (control.Status, error) {
 		Counters: counters(d, v), Warnings: d.cfg.Warnings,
 	}
 	if d.udp != nil {
-		s.Listening = []string{fmt.Sprintf("[::]:%d", d.udp.Port())}
+		s.Listening = d.udp.Listening()
 	}
 	for _, m := range caps.Missing {
 		s.DataPlane.Missing = append(s.DataPlane.Missing, m.Feature)

@@ -28,8 +28,8 @@ type Options struct {
 }
 
 // Ports are those that mip6d listens on unless configured otherwise: IKE's (RFC 7296
-// §2). That of NAT traversal, 4500, is not among them: nothing here uses it yet.
-var Ports = []uint16{500}
+// §2), and that of NAT traversal.
+var Ports = []uint16{500, 4500}
 
 // protoMH is the Mobility Header (RFC 6275 §6.1.1).
 const protoMH = 135
