@@ -36,7 +36,7 @@ type encrInfo struct {
 	iv    int    // octets of the IV in each message
 	block int    // what is encrypted is padded to a multiple of it
 	icv   int    // octets of a combined-mode cipher's tag; 0 for the others
-	ike   string // name in Wireshark's ikev2_decryption_table
+	ike   string // name in Wireshark's ikev2_decryption_table; empty: it knows none
 	esp   string // name in Wireshark's esp_sa
 }
 
@@ -56,7 +56,7 @@ var encrs = func() (list []encrInfo) {
 	}
 	return append(list,
 		encrInfo{ChaCha20Poly1305, "chacha20poly1305", "rfc7539esp(chacha20,poly1305)", 32, 4, 8, 1, 16,
-			"ChaCha20Poly1305 [RFC7634]", "ChaCha20 with Poly1305 [RFC7634]"},
+			"", "ChaCha20 with Poly1305 [RFC7634]"},
 		encrInfo{TripleDES, "3des", "cbc(des3_ede)", 24, 0, 8, 8, 0, "3DES [RFC2451]", "TripleDES-CBC [RFC2451]"},
 	)
 }()
@@ -111,12 +111,11 @@ func (e Encr) String() string {
 	return fmt.Sprintf("encr%d/%d", e.ID, e.KeyBits)
 }
 
-// Wireshark is the name of the cipher in Wireshark's ikev2_decryption_table.
+// Wireshark is the name of the cipher in Wireshark's ikev2_decryption_table;
+// empty for one that is not there, as ChaCha20-Poly1305 is not.
 func (e Encr) Wireshark() string {
-	if n, ok := e.info(); ok {
-		return n.ike
-	}
-	return e.String()
+	n, _ := e.info()
+	return n.ike
 }
 
 // WiresharkESP is the name in Wireshark's esp_sa of a cipher that Linux calls

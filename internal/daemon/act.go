@@ -196,8 +196,8 @@ func (d *daemon) doIKE(a ike.Action) {
 // logKeys gives the keys of new SAs to the key log, where there is one.
 func (d *daemon) logKeys(ops []xfrm.Op) {
 	for _, op := range ops {
-		if p, ok := op.(xfrm.PutSA); ok && len(p.SA.AEAD.Key) > 0 {
-			d.keylog.espSA(uint32(p.SA.SPI), p.SA.AEAD.Key)
+		if p, ok := op.(xfrm.PutSA); ok {
+			d.keylog.espSA(p.SA)
 		}
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/mip6/mip6/ike"
+	"github.com/mip6/mip6/ike/transform"
+	"github.com/mip6/mip6/xfrm"
 )
 
 // keyLog writes the keys of IKE SAs and of child SAs as Wireshark's tables
@@ -60,22 +62,42 @@ func (k *keyLog) close() {
 }
 
 // ikeSA logs an IKE SA: SPIs, encryption keys with their salts, cipher,
-// integrity keys, integrity algorithm.
+// integrity keys, integrity algorithm. A cipher that Wireshark has no name for
+// stands in a comment: one bad line and Wireshark reads none.
 func (k *keyLog) ikeSA(a ike.Keys) {
 	if k.ike == nil {
 		return
 	}
-	k.write(k.ike, fmt.Sprintf("%016x,%016x,%x,%x,%q,%x,%x,%q\n",
-		a.SPIi, a.SPIr, a.SKei, a.SKer, a.WiresharkEnc, a.SKai, a.SKar, a.WiresharkInt))
+	comment, enc := "", a.WiresharkEnc
+	if enc == "" {
+		comment, enc = "# ", a.Encr.String()
+	}
+	k.write(k.ike, fmt.Sprintf("%s%016x,%016x,%x,%x,%q,%x,%x,%q\n",
+		comment, a.SPIi, a.SPIr, a.SKei, a.SKer, enc, a.SKai, a.SKar, a.WiresharkInt))
 }
 
 // espSA logs one direction of a child SA. Its addresses are left open, because
-// the SA outlives them: they change at each move.
-func (k *keyLog) espSA(spi uint32, key []byte) {
-	if k.esp == nil {
+// the SA outlives them: they change at each move. AH, whose packets are plain,
+// is not for this table.
+func (k *keyLog) espSA(sa xfrm.SA) {
+	if k.esp == nil || sa.Proto != xfrm.ESP {
 		return
 	}
-	k.write(k.esp, fmt.Sprintf("\"IPv6\",\"*\",\"*\",\"0x%08x\",\"AES-GCM with 16 octet ICV [RFC4106]\",\"0x%x\",\"NULL\",\"\"\n", spi, key))
+	cipher, key, integ, auth := sa.Crypt.Name, sa.Crypt.Key, sa.Auth.Name, fmt.Sprintf("0x%x", sa.Auth.Key)
+	if sa.AEAD.Name != "" {
+		cipher, key = sa.AEAD.Name, sa.AEAD.Key
+	}
+	if cipher = transform.WiresharkESP(cipher); cipher == "" || len(key) == 0 {
+		return
+	}
+	if integ = transform.WiresharkESPAuth(integ); integ == "" {
+		integ, auth = "NULL", ""
+	}
+	ip := "IPv6"
+	if sa.Dst.Is4() {
+		ip = "IPv4"
+	}
+	k.write(k.esp, fmt.Sprintf("%q,\"*\",\"*\",\"0x%08x\",%q,\"0x%x\",%q,%q\n", ip, uint32(sa.SPI), cipher, key, integ, auth))
 }
 
 func (k *keyLog) write(f *os.File, line string) {
