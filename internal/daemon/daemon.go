@@ -245,10 +245,11 @@ func (d *daemon) serve(ctx context.Context, rec ledger.Recovered) error {
 	if d.udp != nil {
 		run("ike", d.readIKE)
 	}
-	run("control", func(ctx context.Context) error { return d.control.Serve(ctx, &handler{d}) })
 	begin.SAs = d.ownSAs(inner)
 	d.dropAsked(inner)
 	d.loop.Post(begin)
+	d.awaitStart(inner)
+	run("control", func(ctx context.Context) error { return d.control.Serve(ctx, &handler{d}) })
 	run("clean-up", func(ctx context.Context) error { return d.cleanLeftOvers(ctx, len(begin.MN)+len(begin.HA) > 0) })
 	run("reload", d.reloads)
 	d.log.Info("mip6d is running", "version", Version(), "roles", d.roles(), "config", d.cfg.File,
@@ -275,6 +276,20 @@ func (d *daemon) serve(ctx context.Context, rec ledger.Recovered) error {
 	}
 	d.orderly = err == nil
 	return err
+}
+
+// awaitStart waits until what all nodes have in common stands in the databases: who is answered by
+// mip6ctl, or reads that the daemon runs, may count on it.
+func (d *daemon) awaitStart(ctx context.Context) {
+	if d.loop.Inspect(ctx, func() {}) != nil {
+		return
+	}
+	stands := make(chan struct{})
+	d.work.do(netip.Addr{}, func() { close(stands) }) // behind the first operations, which have no key
+	select {
+	case <-stands:
+	case <-ctx.Done():
+	}
 }
 
 func (d *daemon) awaitStop(ctx context.Context) {
