@@ -31,6 +31,15 @@ type CopySA struct {
 	NewDst netip.Addr
 }
 
+// Remap gives a live SA in UDP encapsulation other outer addresses and ports, with its keys and
+// its replay state: the NAT before the peer has given it another mapping. The one that
+// receives has another source, the one that sends another destination. Not having the SA is ErrNotFound.
+type Remap struct {
+	ID       ID // as it is before
+	Src, Dst netip.Addr
+	Encap    Encap
+}
+
 // Migrate moves one policy's template and its states to other outer addresses,
 // keeping SPI, keys and replay state (XFRM_MSG_MIGRATE). States that the
 // backend's own move leaves behind (larval ones, the second SA of a rekey in
@@ -42,6 +51,7 @@ func (DelSA) op()     {}
 func (PutPolicy) op() {}
 func (DelPolicy) op() {}
 func (CopySA) op()    {}
+func (Remap) op()     {}
 func (Migrate) op()   {}
 
 // Migration is the content of a MIGRATE, sent or seen.

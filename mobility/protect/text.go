@@ -25,6 +25,9 @@ func Text(op xfrm.Op) string {
 		return "del " + idText(o.ID)
 	case xfrm.CopySA:
 		return fmt.Sprintf("copy state dst %v proto %v spi %v to dst %v", o.From.Dst, o.From.Proto, o.From.SPI, o.NewDst)
+	case xfrm.Remap:
+		return fmt.Sprintf("remap state dst %v proto %v spi %v to src %v dst %v sport %d dport %d",
+			o.ID.Dst, o.ID.Proto, o.ID.SPI, o.Src, o.Dst, o.Encap.SrcPort, o.Encap.DstPort)
 	case xfrm.Migrate:
 		return "migrate " + migrationText(o.Migration)
 	}

@@ -21,6 +21,11 @@ func (b *Backend) Apply(ctx context.Context, ops []xfrm.Op) []error {
 	errs := make([]error, len(ops))
 	err := b.with(ctx, func(s *socket) {
 		for start := 0; start < len(ops); {
+			if r, is := ops[start].(xfrm.Remap); is {
+				errs[start] = b.remap(s, r)
+				start++
+				continue
+			}
 			end := runEnd(ops, start)
 			if start > 0 && lingers(ops[start]) {
 				linger(ctx)
@@ -51,11 +56,11 @@ func (b *Backend) Apply(ctx context.Context, ops []xfrm.Op) []error {
 	return errs
 }
 
-// runEnd is where the run of copies, of deletions that linger, or of anything else, ends that begins
+// runEnd is where the run of copies, of deletions that linger, or of anything else but Remap, ends that begins
 // at start.
 func runEnd(ops []xfrm.Op, start int) int {
 	end := start + 1
-	for end < len(ops) && isCopy(ops[end]) == isCopy(ops[start]) && (lingers(ops[end-1]) || !lingers(ops[end])) {
+	for end < len(ops) && !isRemap(ops[end]) && isCopy(ops[end]) == isCopy(ops[start]) && (lingers(ops[end-1]) || !lingers(ops[end])) {
 		end++
 	}
 	return end
@@ -63,6 +68,11 @@ func runEnd(ops []xfrm.Op, start int) int {
 
 func isCopy(op xfrm.Op) bool {
 	_, is := op.(xfrm.CopySA)
+	return is
+}
+
+func isRemap(op xfrm.Op) bool {
+	_, is := op.(xfrm.Remap)
 	return is
 }
 

@@ -112,6 +112,8 @@ func (f *Fake) apply(op xfrm.Op) error {
 		}
 	case xfrm.CopySA:
 		return f.copySA(op)
+	case xfrm.Remap:
+		return f.remap(op)
 	case xfrm.Migrate:
 		return f.migrate(op.Migration)
 	default:
@@ -196,6 +198,25 @@ func (f *Fake) copySA(op xfrm.CopySA) error {
 	} else {
 		f.sas = append(f.sas, c)
 	}
+	return nil
+}
+
+func (f *Fake) remap(op xfrm.Remap) error {
+	i := f.findSA(op.ID)
+	switch {
+	case i < 0 || f.sas[i].Larval:
+		return fmt.Errorf("xfrmtest: remap of %v: %w", op.ID, xfrm.ErrNotFound)
+	case f.sas[i].Encap == nil || op.Dst.Is4() != f.sas[i].Dst.Is4() || op.Src.Is4() != f.sas[i].Src.Is4():
+		return fmt.Errorf("xfrmtest: remap of %v to %v: %w", op.ID, op, xfrm.ErrUnsupported)
+	}
+	s := f.sas[i]
+	s.Src, s.Dst, s.Encap = op.Src, op.Dst, &op.Encap
+	if j := f.findSA(s.ID()); j >= 0 && j != i {
+		f.sas[j] = s
+		f.sas = slices.Delete(f.sas, i, i+1)
+		return nil
+	}
+	f.sas[i] = s
 	return nil
 }
 

@@ -51,6 +51,7 @@ func Run(t *testing.T, open func(t *testing.T) xfrm.Backend) {
 		{"MigrateSource", (*env).migrateSource},
 		{"CopySA", (*env).copySA},
 		{"ReplayKept", (*env).replayKept},
+		{"Remap", (*env).remap},
 		{"Watch", (*env).watch},
 		{"WatchBehindWiderPolicy", (*env).watchBehind},
 		{"Concurrent", (*env).concurrent},
