@@ -382,7 +382,8 @@ func agree(t testing.TB, a, b *node, count int) {
 		}
 		if c.Proto == AH && (c.Encr != transform.Encr{} || c.Integ == 0 || len(c.KeyIn)+len(c.KeyOut) != 0 ||
 			len(c.AuthIn) != c.Integ.KeyLen() || len(c.AuthOut) != len(c.AuthIn) || bytes.Equal(c.AuthIn, c.AuthOut)) ||
-			c.Proto == ESP && (len(c.KeyIn) == 0 || len(c.AuthIn)+len(c.AuthOut) != 0 || c.Integ != 0) {
+			c.Proto == ESP && (len(c.KeyIn) == 0 || len(c.KeyIn) != c.Encr.KeyLen() || c.Encr.Combined() != (c.Integ == 0) ||
+				len(c.AuthIn) != c.Integ.KeyLen() || len(c.AuthOut) != len(c.AuthIn)) {
 			t.Fatalf("keys of protocol %d: %+v", c.Proto, c)
 		}
 		if d.SPIOut != c.SPIIn || !reflect.DeepEqual(c.KeyIn, d.KeyOut) || !reflect.DeepEqual(c.KeyOut, d.KeyIn) ||
