@@ -257,6 +257,8 @@ func (n *Node) fromXfrm(ev xfrm.Event, out []Action) []Action {
 			n.forget(e.SA)
 		}
 		n.tellIKE(ike.Expire{SPI: uint32(e.SA.SPI), Proto: uint8(e.SA.Proto), Dst: e.SA.Dst, Hard: e.Hard})
+	case xfrm.Mapping:
+		n.tellIKE(ike.Mapped{SPI: uint32(e.ID.SPI), Dst: e.ID.Dst, Remote: e.New})
 	case xfrm.Migrated:
 		return n.migrated(e.Migration, out)
 	case xfrm.Report:

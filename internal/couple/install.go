@@ -71,9 +71,11 @@ func (n *Node) install(a ike.Install, out []Action) []Action {
 	in := n.state(c)
 	in.Src, in.Dst, in.SPI = c.RemoteAddr, c.LocalAddr, xfrm.SPI(c.SPIIn)
 	keyed(&in, c, c.KeyIn, c.AuthIn)
+	in.Encap = encap(c.RemotePort, c.LocalPort)
 	to := n.state(c)
 	to.Src, to.Dst, to.SPI = c.LocalAddr, c.RemoteAddr, xfrm.SPI(c.SPIOut)
 	keyed(&to, c, c.KeyOut, c.AuthOut)
+	to.Encap = encap(c.LocalPort, c.RemotePort)
 	if key.IsValid() && in.Mode == xfrm.Tunnel {
 		if node, agent, ok := n.stands(h, in.ReqID); ok {
 			in.Src, in.Dst = agent, node

@@ -102,7 +102,7 @@ func (n *Node) abandon(h *home) {
 // doIKE translates what the IKE machine wants.
 func (n *Node) doIKE(a ike.Action, out []Action) []Action {
 	switch a := a.(type) {
-	case ike.Send, ike.Prove, ike.VerifyPeer, ike.Keys:
+	case ike.Send, ike.Keepalive, ike.Prove, ike.VerifyPeer, ike.Keys:
 		return append(out, IKE{a})
 	case ike.Authorise:
 		n.authorise(a)
@@ -124,6 +124,8 @@ func (n *Node) doIKE(a ike.Action, out []Action) []Action {
 		return n.uninstall(a.Child, out)
 	case ike.SAUp:
 		return n.saUp(a, out)
+	case ike.Remapped:
+		return n.remapped(a, out)
 	case ike.SARekeyed:
 		n.saRekeyed(a)
 	case ike.SADown:
