@@ -13,7 +13,7 @@ import (
 // childUp tells the role, and lets go of what the new pair replaces.
 func (n *Node) childUp(req uint64, c ike.Child, out []Action) []Action {
 	s := n.sa(c.SA)
-	s.children = append(s.children, c)
+	s.children, s.granted = append(s.children, c), false
 	out = append(out, Note{Level: Info, Msg: "child SA established", Event: ike.ChildUp{Req: req, Child: c}, Attrs: childAttrs(c)})
 	if n.bootSA(c.SA) {
 		return n.bootChildUp(c, out)
@@ -183,8 +183,10 @@ func (n *Node) childRefused(a ike.ChildRefused, out []Action) []Action {
 	}
 	clear(s.home.asking)
 	n.keysRefused(s.home, a.Reason)
-	if s.initiator && !s.home.nodes() && len(s.children) == 0 {
-		n.tellIKE(ike.Close{SA: s.id}) // an agent keeps none that is of no use: the node makes its own
+	if s.initiator && (s.home.pair != nil || !s.home.nodes()) && len(s.children) == 0 {
+		// One that is of no use is not kept: a node makes its own with the agent, and begins anew with
+		// a correspondent.
+		n.tellIKE(ike.Close{SA: s.id})
 	}
 	n.bootRefused(s.home, a.ByPeer, a.Notify)
 	return out

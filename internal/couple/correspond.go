@@ -99,8 +99,10 @@ func (n *Node) doOptimise(m *MN, a optimise.Action, out []Action) []Action {
 	case optimise.Changed:
 		out = append(out, routeNote(a))
 		if a.What == "gone" {
-			if ops := n.rearm(pair{m.Home, a.Info.Remote}); len(ops) > 0 && n.paths[pair{m.Home, a.Info.Remote}] == nil {
-				out = append(out, Xfrm{Key: m.Home, Ops: ops})
+			if p := (pair{m.Home, a.Info.Remote}); n.paths[p] == nil {
+				if ops := n.rearm(p); len(ops) > 0 {
+					out = append(out, Xfrm{Key: m.Home, Ops: ops})
+				}
 			}
 		}
 		return out

@@ -70,6 +70,8 @@ type keySA struct {
 	conn      string
 	peer      message.Identity
 	remote    netip.Addr
+	// granted: a child was authorised that is not up yet.
+	granted bool
 	// children that stand.
 	children []ike.Child
 }

@@ -166,7 +166,7 @@ func (n *Node) tellPair(h *home, up bool, reason string) {
 
 // keyed tells whether a pair has a child.
 func (h *home) keyed() bool {
-	return slices.ContainsFunc(h.sas, func(s *keySA) bool { return len(s.children) > 0 })
+	return slices.ContainsFunc(h.sas, func(s *keySA) bool { return len(s.children) > 0 || s.granted })
 }
 
 // authoriseAtCN asks the correspondent's machine whether a node may have SAs with us.
@@ -208,7 +208,7 @@ func (n *Node) pairAuthorised(a cn.Authorised) {
 		return
 	}
 	s := n.sa(ask.SA)
-	s.home = n.pairHome(pair{a.Local, a.Home})
+	s.home, s.granted = n.pairHome(pair{a.Local, a.Home}), true
 	s.home.know(a.ReqID)
 	s.conn, s.peer, s.remote = ask.Conn, ask.Peer.ID, ask.RemoteAddr.Addr()
 	n.tellIKE(ev)

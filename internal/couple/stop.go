@@ -1,6 +1,7 @@
 package couple
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -87,6 +88,11 @@ func (n *Node) stopTick(out []Action) []Action {
 			n.abandon(h)
 			for _, s := range slices.Clone(h.sas) {
 				n.tellIKE(ike.Close{SA: s.id})
+			}
+		}
+		for _, id := range slices.Sorted(maps.Keys(n.sas)) { // those of nobody: a child was refused
+			if n.sas[id].home == nil {
+				n.tellIKE(ike.Close{SA: id})
 			}
 		}
 		out = n.pump(out)

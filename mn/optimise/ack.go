@@ -96,6 +96,7 @@ func nonceExpired(s mobility.Status) bool {
 func (m *Machine) accepted(now time.Time, p *peer, u update, b mobility.BindingAck, out []Action) []Action {
 	p.Sent = nil
 	p.Fixes = 0
+	p.KeyTried = false
 	if u.Lifetime == 0 {
 		m.s.Count.AcksAccepted++
 		p.UpdateTry.again()

@@ -36,6 +36,10 @@ func (m *Machine) settleKeys(now time.Time, p *peer, g goal, out []Action) []Act
 	if p.Rule.Protect == 0 || !local.IsValid() {
 		return out
 	}
+	if p.KeyAnew && p.Keys == keysUp && m.keysWanted(p, g) {
+		p.KeyAnew, p.KeyTried, p.Keys, p.KeyCareOf = false, true, keysAnew, local
+		return append(out, m.keyUp(p, local, true))
+	}
 	if p.Keys != keysNone && p.KeyCareOf != local {
 		if p.Keys == keysUp {
 			p.KeyCareOf = local
@@ -48,10 +52,12 @@ func (m *Machine) settleKeys(now time.Time, p *peer, g goal, out []Action) []Act
 	if !due(m.keysAt(now, p, g), now) {
 		return out
 	}
-	p.Keys, p.KeyCareOf = keysAsked, local
-	anew := p.KeyAnew
-	p.KeyAnew = false
-	return append(out, KeyUp{Anew: anew, Remote: p.Remote, CareOf: local, Conn: p.Rule.Conn, Proto: p.Rule.Protect, ReqID: p.Rule.ReqID})
+	p.Keys, p.KeyCareOf, p.KeyAnew = keysAsked, local, false
+	return append(out, m.keyUp(p, local, false))
+}
+
+func (m *Machine) keyUp(p *peer, local netip.Addr, anew bool) KeyUp {
+	return KeyUp{Anew: anew, Remote: p.Remote, CareOf: local, Conn: p.Rule.Conn, Proto: p.Rule.Protect, ReqID: p.Rule.ReqID}
 }
 
 func (m *Machine) keyDown(p *peer, out []Action) []Action {
@@ -85,7 +91,7 @@ func (m *Machine) keysDown(now time.Time, e KeysDown, out []Action) []Action {
 		m.s.Count.Fallbacks++
 	}
 	p.touch(now)
-	if p.Keys == keysAsked {
+	if p.Keys == keysAsked || p.Keys == keysAnew {
 		p.KeyTry.Late++
 	}
 	p.Keys, p.Acked, p.Refresh = keysNone, false, false

@@ -101,6 +101,7 @@ type peer struct {
 	KeyTry    attempt
 	KeyCareOf netip.Addr
 	KeyAnew   bool // those that stand are not to be trusted
+	KeyTried  bool // others were asked for since the correspondent was last heard
 
 	RetryAt  time.Time // refused until then
 	Silent   bool      // refused for want of an answer: another care-of address may do
@@ -125,6 +126,7 @@ const (
 	keysNone keyState = iota
 	keysAsked
 	keysUp
+	keysAnew // they stand and carry, and others are asked for
 )
 
 func (p *peer) care(careOf netip.Addr) (token, bool) {
@@ -202,7 +204,7 @@ func (p *peer) used() time.Time {
 
 // protected is what every packet of the pair needs now.
 func (p *peer) protected() (xfrm.Proto, xfrm.ReqID) {
-	if p.Keys == keysUp {
+	if p.Keys == keysUp || p.Keys == keysAnew {
 		return p.Rule.Protect, p.Rule.ReqID
 	}
 	return 0, 0

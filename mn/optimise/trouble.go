@@ -87,8 +87,7 @@ func (m *Machine) unknownBinding(now time.Time, p *peer, out []Action) []Action 
 	p.ErrorAt = now
 	p.LastUsed = now      // by the packets that it is about
 	if p.Keys == keysUp { // its SAs may be gone as well: what is sent with ours is lost without a word
-		p.Keys, p.KeyAnew = keysNone, true
-		p.KeyTry.again()
+		p.KeyAnew = true // asked for anew, and theirs carry until then: anybody may have said so
 	}
 	return note(slog.LevelInfo, "the correspondent has lost our binding", p.Remote, out, slog.Duration("pause", p.HoldFor))
 }

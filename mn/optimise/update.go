@@ -29,8 +29,16 @@ func (m *Machine) sendUpdate(now time.Time, p *peer, g goal, out []Action) []Act
 	if !due(m.updateAt(now, p, g), now) {
 		return out
 	}
-	if m.late(&p.UpdateTry) && g == bind {
+	if late := m.late(&p.UpdateTry); late && g == bind {
 		return m.silence(now, p, "no answer to binding updates", out)
+	} else if late && p.Rule.Auth == IPsec {
+		p.MayUntil = time.Time{} // nobody is there who could be told
+		out = m.forget(p, out)
+		return m.keyDown(p, out)
+	}
+	if p.Rule.Auth == IPsec && p.UpdateTry.Tries >= 2 && !p.KeyTried && p.Keys == keysUp {
+		p.KeyAnew = true // its SAs may be gone: such packets are dropped without a word
+		return m.settleKeys(now, p, g, out)
 	}
 	msg, u := m.update(now, p, g)
 	data, err := msg.AppendTo(nil)

@@ -63,6 +63,7 @@ const (
 	PriorityDiscovery = 1    // neighbour discovery, never protected
 	PriorityMH        = 10   // Mobility Header between node and agent
 	PriorityPathMH    = 12   // Mobility Header of a path
+	PriorityProtected = 13   // a path with SAs of its own: no exception lets its packets by them
 	PriorityBlock     = 14   // agent: Mobility Header of the home prefix that no node's policy took
 	PriorityTests     = 15   // node: Mobility Header by the tunnel, whoever the correspondent
 	PriorityNever     = 16   // node: what goes by the tunnel although its path may be direct

@@ -17,6 +17,13 @@ func (p Plan) WantPath(x Path) xfrm.Snapshot {
 	return s
 }
 
+func (x Path) priority() uint32 {
+	if x.Protect != 0 {
+		return PriorityProtected
+	}
+	return PriorityPath
+}
+
 // direct tells whether what we send goes without the tunnel, although we are away.
 func (x Path) direct() bool { return x.Away && x.Direct && x.CareOf.IsValid() }
 
@@ -88,7 +95,7 @@ func (x Path) in(loose bool) []xfrm.Policy {
 		mh.Templates = append(mh.Templates, x.arrival(loose || x.Ack || x.Protect != 0 && x.Accept)...)
 		out = append(out, mh)
 	}
-	data := xfrm.Policy{Sel: sel, Dir: xfrm.In, Priority: PriorityPath}
+	data := xfrm.Policy{Sel: sel, Dir: xfrm.In, Priority: x.priority()}
 	data.Templates = x.protection(x.Remote, x.Local)
 	if x.bound() {
 		data.Templates = append(data.Templates, roTemplate(xfrm.HAO, x.Remote, x.Local, true))
@@ -133,7 +140,7 @@ func (x Path) out() []xfrm.Policy {
 		out = append(out, policy(protoMH, PriorityPathMH, x.binds()))
 	}
 	if x.Protect != 0 || x.ready() && (x.Direct || x.Tunnel != 0) || x.bound() && !x.tunnelled() {
-		out = append(out, policy(0, PriorityPath, x.direct()))
+		out = append(out, policy(0, x.priority(), x.direct()))
 	}
 	return out
 }
