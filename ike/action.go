@@ -109,6 +109,8 @@ type Child struct {
 	// Soft: when the machine rekeys by itself; Hard: when the SA must be gone.
 	// From installation; the kernel wants Hard, and Soft only as a second alarm.
 	Soft, Hard time.Duration
+	// What each SA may carry: the kernel counts, and its alarms come back as Expire.
+	Bytes, Packets Volume
 }
 
 // Install puts both SAs of a child in. Replaces are the inbound SPIs (unique

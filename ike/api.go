@@ -74,6 +74,7 @@ type Initiate struct {
 	Peer           message.Identity // expected identity where the connection's is a template; pre-shared keys are chosen by it; or zero
 	Children       []ChildWant
 	InitialContact bool                // first contact since we started (RFC 7296 §2.4); not said while there is another IKE SA with the peer; what is begun meanwhile waits
+	replaces       *sa                 // of a reauthentication
 	CFGRequest     []message.Attribute // attributes of a CFG_REQUEST, e.g. INTERNAL_IP6_ADDRESS; nil: none
 }
 

@@ -149,6 +149,7 @@ func (m *Machine) authFailed(s *sa, reason string, t message.NotifyType) {
 		SA: s.id, Req: s.first.want.Req, Conn: s.connName(), Peer: s.peer.ID, Local: s.local, Remote: s.remote,
 		Notify: t, Reason: reason,
 	})
+	m.reauthFailed(s)
 	m.abandon(s, s.req.pend)
 	m.closeHandshake(s)
 	s.state = stateClosing
@@ -182,6 +183,11 @@ func (m *Machine) verified(s *sa, who side, e PeerVerified) {
 	}
 	s.peer = e.Peer
 	s.peer.ID = in.p.IDi.Identity
+	if m.keepsOld(s, in.p) {
+		m.replyNotify(s, message.AuthenticationFailed, nil)
+		m.refuse(s, false, message.AuthenticationFailed, "the peer has an IKE SA, which is kept")
+		return
+	}
 	m.considerChild(s)
 }
 
@@ -196,9 +202,7 @@ func (m *Machine) authDone(s *sa) {
 	}
 	more, req := f.want.Children[1:], f.want.Req
 	m.establish(s, req, reply)
-	if p.Notify(message.InitialContact) != nil {
-		m.contactBy(s)
-	}
+	m.greet(s, p)
 	for _, w := range more {
 		s.queue = append(s.queue, job{kind: jobChild, want: w, req: req})
 	}
@@ -211,13 +215,19 @@ func (m *Machine) establish(s *sa, req uint64, cfg []message.Attribute) {
 	m.closeHandshake(s)
 	s.state = stateUp
 	s.established, s.heard, s.dieAt = m.now, m.now, time.Time{}
+	s.began = s.initiator
 	m.startLifetime(s)
+	m.startReauth(s)
 	k := s.key()
 	m.peers[k] = append(m.peers[k], s.id)
 	m.stats.Handshakes++
 	m.stats.Established++
 	if list := m.peers[k]; len(list) > maxSAs {
 		m.end(m.sas[list[0]], ReasonReplaced, false)
+	}
+	if old := s.replaces; old != nil && old.state == stateUp {
+		m.emit(SARekeyed{Old: old.id, New: s.id, Conn: s.connName(), Peer: s.peer.ID})
+		return
 	}
 	m.emit(SAUp{
 		SA: s.id, Req: req, Conn: s.conn.Name, Peer: s.peer, Local: s.local, Remote: s.remote,

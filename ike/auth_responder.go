@@ -82,13 +82,9 @@ func (m *Machine) authReply(s *sa, c *child) {
 	} else {
 		ps = append(ps, message.Notify{Type: in.refusal}.Body())
 	}
-	contact := in.p.Notify(message.InitialContact) != nil
 	pend := in.pend
 	m.reply(s, ps)
-	if contact {
-		// Only now, when the new pair is in: the traffic has no gap.
-		m.contactBy(s)
-	}
+	m.greet(s, in.p) // only now, when the new pair is in: the traffic has no gap
 	if c != nil {
 		m.adopt(s, pend, c)
 	}

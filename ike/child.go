@@ -142,10 +142,14 @@ func (m *Machine) install(s *sa, who side, p *pending) {
 	}
 	c.Soft = m.jittered(s.conn.ChildRekey, s.conn.Jitter)
 	c.Hard = s.conn.ChildHard
+	c.Bytes, c.Packets = m.limits(s.conn, c.ESN)
 	p.child = c
 	var replaces []uint32
 	if p.old != nil {
 		replaces = append(replaces, p.old.SPIIn)
+	}
+	if old := s.inPlaceOf(c); old != nil {
+		replaces = append(replaces, old.SPIIn)
 	}
 	for _, o := range m.orphans[s.key()] {
 		if o.child.sameRole(c) {
@@ -172,7 +176,8 @@ func (m *Machine) adopt(s *sa, p *pending, c *child) {
 	m.index(s, c)
 	m.stats.Children++
 	m.stats.ChildrenMade++
-	if p.old == nil || p.old.heir == nil && p.old.own == nil && present(s, p.old) == nil {
+	if p.old == nil && m.renewed(s, c) {
+	} else if p.old == nil || p.old.heir == nil && p.old.own == nil && present(s, p.old) == nil {
 		m.emit(ChildUp{Req: p.req, Child: c.bare()})
 	} else {
 		m.stats.ChildRekeys++

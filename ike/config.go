@@ -119,9 +119,16 @@ type Conn struct {
 
 	ChildRekey time.Duration // rekey of a child; 0: 1 h
 	ChildHard  time.Duration // and its end; 0: 66 min
+	// What a child may carry, either way. Without 64-bit sequence numbers packets are
+	// limited in any case.
+	ChildBytes, ChildPackets Volume
 	// Jitter: up to this part (0..1) is taken off each rekey time at random, so
 	// that both ends rarely rekey together; 0: 0.1; <0: none.
 	Jitter float64
+
+	// Reauth: after so long the IKE SA is authenticated anew, where we began it; 0: never.
+	Reauth time.Duration
+	Unique Unique
 
 	// KeepChildren keeps the children as orphans when the peer does not answer
 	// any more (make before break): see Close.KeepChildren.

@@ -49,6 +49,7 @@ func (c Conn) withDefaults() Conn {
 	c.IKEHard = or(c.IKEHard, c.IKERekey+c.IKERekey/10)
 	c.ChildRekey = or(c.ChildRekey, time.Hour)
 	c.ChildHard = or(c.ChildHard, c.ChildRekey+c.ChildRekey/10)
+	c.ChildBytes, c.ChildPackets = c.ChildBytes.withDefaults(), c.ChildPackets.withDefaults()
 	c.Jitter = or(c.Jitter, 0.1)
 	c.Keepalive = or(c.Keepalive, keepaliveDefault)
 	return c
@@ -89,8 +90,16 @@ func (c Conn) validate() error {
 		return fmt.Errorf("a hard lifetime must be longer than the rekey time")
 	case c.NAT > NATOff:
 		return fmt.Errorf("nat must be auto, force or off")
+	case c.Reauth < 0 || c.Unique > UniqueNever:
+		return fmt.Errorf("reauth must not be negative, unique one of the four policies")
 	case c.Jitter >= 1:
 		return fmt.Errorf("jitter %v is not below 1", c.Jitter)
+	}
+	if err := c.ChildBytes.validate("octets"); err != nil {
+		return err
+	}
+	if err := c.ChildPackets.validate("packets"); err != nil {
+		return err
 	}
 	return c.checkProposals()
 }

@@ -111,7 +111,10 @@ func (m *Machine) finishWith(s *sa, why Reason) {
 		m.removeChild(s, c, why)
 	}
 	m.leave(s)
-	m.emit(SADown{SA: s.id, Conn: s.connName(), Peer: s.peer.ID, Reason: why})
+	if !s.handedOver() {
+		m.emit(SADown{SA: s.id, Conn: s.connName(), Peer: s.peer.ID, Reason: why})
+	}
+	s.unlink()
 	s.state = stateClosing
 	if s.req != nil && s.req.data != nil && !s.req.answered {
 		// The window is one: the Delete follows the answer to what is under way.

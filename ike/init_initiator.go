@@ -62,6 +62,7 @@ func (m *Machine) initiate(e Initiate) {
 	s.peer.ID = peer
 	s.nat.tell(c.NAT)
 	s.first = &handshake{want: e, ke: ke}
+	e.replaces.link(s)
 	m.firstContact(s)
 	m.sendInit(s)
 }

@@ -70,6 +70,7 @@ func (m *Machine) pump(s *sa) {
 		s.queue = append(s.queue[:i:i], s.queue[i+1:]...)
 		m.start(s, j)
 	}
+	m.reauthDone(s)
 	m.schedule(s)
 }
 

@@ -29,6 +29,7 @@ func (m *Machine) closeHandshake(s *sa) {
 
 // refuse ends an IKE SA that has not come up.
 func (m *Machine) refuse(s *sa, byPeer bool, t message.NotifyType, why string) {
+	m.reauthFailed(s)
 	m.emit(Refused{
 		SA: s.id, Req: s.wantReq(), Conn: s.connName(), Peer: s.peer.ID, Local: s.local, Remote: s.remote,
 		ByPeer: byPeer, Notify: t, Reason: why,
@@ -46,6 +47,8 @@ func (s *sa) wantReq() uint64 {
 // end takes an IKE SA down here, with its children unless they are kept.
 func (m *Machine) end(s *sa, why Reason, keep bool) {
 	if s.state == stateUp {
+		handed := s.handedOver() // then what is not renewed yet carries until it is
+		keep = keep || handed
 		m.dropWork(s, string(why))
 		m.leave(s)
 		for _, c := range slices.Clone(s.children) {
@@ -55,7 +58,14 @@ func (m *Machine) end(s *sa, why Reason, keep bool) {
 			}
 			m.removeChild(s, c, why)
 		}
-		m.emit(SADown{SA: s.id, Conn: s.connName(), Peer: s.peer.ID, Reason: why, Kept: keep})
+		for _, o := range m.orphans[s.key()] {
+			if handed {
+				m.set(&o.timer, earliest(o.timer.at, m.now.Add(orphanGrace)))
+			}
+		}
+		if !handed {
+			m.emit(SADown{SA: s.id, Conn: s.connName(), Peer: s.peer.ID, Reason: why, Kept: keep})
+		}
 	}
 	for _, c := range slices.Clone(s.children) {
 		m.removeChild(s, c, why)
@@ -106,6 +116,7 @@ func (m *Machine) vanish(s *sa) {
 		}
 	}
 	m.closeHandshake(s)
+	s.unlink()
 	if p := s.predecessor; p != nil && p.successor == s {
 		p.successor = nil // the peer gave its own rekey up for ours
 	}

@@ -66,6 +66,9 @@ func (m *Machine) datagram(e Datagram) {
 	if s == nil || s.initiator == h.FromInitiator() || s.spiI != h.SPIi ||
 		s.spiR != h.SPIr && s.state != stateInit {
 		m.stats.DropUnknownSPI++
+		if m.invalidSPI(e, h) {
+			return
+		}
 		// §2.21.4: an answer to requests only, and not too many.
 		if !h.Response() {
 			m.stateless(e, h, message.InvalidIKESPI, nil)
@@ -91,7 +94,7 @@ func (m *Machine) protected(s *sa, e Datagram, h message.Header) {
 		return
 	}
 	if outer.SK == nil && outer.SKF == nil {
-		m.unprotected(s, outer)
+		m.unprotected(s, e, outer)
 		return
 	}
 	if s.state == stateHalfOpen && s.in == nil && !m.completeKeys(s, h) {

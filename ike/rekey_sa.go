@@ -141,6 +141,8 @@ func (m *Machine) inherit(s, n *sa) {
 	n.local, n.remote, n.moves = s.local, s.remote, s.moves
 	n.mappedAt, n.sentAt = s.mappedAt, s.sentAt
 	m.startLifetime(n)
+	told := s.handedOver() // the owner believes in the one that replaces both
+	s.relink(n)
 	for _, c := range s.children {
 		m.unindex(s, c)
 		c.SA = n.id
@@ -160,7 +162,9 @@ func (m *Machine) inherit(s, n *sa) {
 		s.req = nil
 	}
 	m.stats.SARekeys++
-	m.emit(SARekeyed{Old: s.id, New: n.id, Conn: s.connName(), Peer: s.peer.ID})
+	if !told {
+		m.emit(SARekeyed{Old: s.id, New: n.id, Conn: s.connName(), Peer: s.peer.ID})
+	}
 	m.pump(n)
 	m.schedule(s)
 }

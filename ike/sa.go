@@ -74,8 +74,15 @@ type sa struct {
 	successor, predecessor *sa
 	lowNonce               []byte // of the exchange that made this IKE SA by a rekey
 
+	// A reauthentication: the new IKE SA, and back. began: the first of the line was ours.
+	reauth, replaces *sa
+	renewing         []ChildWant // what a reauthentication has asked for
+	began            bool
+	outdated         bool // by another of the peer's (UniqueReplace)
+
 	created, established, heard time.Time
 	rekeyAt, hardAt, dieAt      time.Time
+	reauthAt                    time.Time
 	hintAt                      time.Time // last hint that was followed
 	mappedAt                    time.Time // last change of the peer's mapping that was followed
 	sentAt                      time.Time // last message to the peer, for the keepalives of a NAT

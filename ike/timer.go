@@ -87,7 +87,7 @@ func (m *Machine) schedule(s *sa) {
 	}
 	at = earliest(at, s.stale())
 	if s.state == stateUp {
-		at = earliest(earliest(at, s.rekeyAt), s.hardAt)
+		at = earliest(earliest(earliest(at, s.rekeyAt), s.hardAt), s.reauthAt)
 		at = earliest(at, m.keepaliveAt(s))
 		if s.req == nil && len(s.queue) == 0 && s.conn.DPD > 0 {
 			at = earliest(at, s.heard.Add(s.conn.DPD))
@@ -113,7 +113,11 @@ func (m *Machine) tickSA(s *sa) {
 		return
 	}
 	if m.due(s.hardAt) && s.state == stateUp {
-		m.finishWith(s, ReasonExpired)
+		why := ReasonExpired
+		if s.outdated {
+			why = ReasonReplaced
+		}
+		m.finishWith(s, why)
 		return
 	}
 	if r := s.req; r != nil && r.data != nil && !r.answered && m.due(r.at) {
@@ -140,7 +144,14 @@ func (m *Machine) tickSA(s *sa) {
 	}
 	if m.due(s.rekeyAt) {
 		s.rekeyAt = time.Time{}
-		m.enqueue(s, job{kind: jobRekeySA})
+		if s.reauth != nil { // there is a new one soon, or there must be one soon
+			s.rekeyAt = m.now.Add(temporaryWait)
+		} else {
+			m.enqueue(s, job{kind: jobRekeySA})
+		}
+	}
+	if m.due(s.reauthAt) {
+		m.reauthenticate(s)
 	}
 	if d := s.conn.DPD; d > 0 && s.req == nil && len(s.queue) == 0 && m.due(s.heard.Add(d)) {
 		m.probe(s)

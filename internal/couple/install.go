@@ -135,7 +135,10 @@ func (n *Node) state(c ike.Child) xfrm.SA {
 	return xfrm.SA{
 		Proto: xfrm.Proto(c.Proto), Mode: xfrmMode(c.Mode), ReqID: xfrm.ReqID(c.ReqID),
 		Replay: xfrm.Replay{Window: n.cfg.ReplayWindow, ESN: c.ESN},
-		Life:   xfrm.Lifetimes{HardTime: c.Hard},
+		Life: xfrm.Lifetimes{
+			HardTime: c.Hard, SoftBytes: c.Bytes.Rekey, HardBytes: c.Bytes.Hard,
+			SoftPackets: c.Packets.Rekey, HardPackets: c.Packets.Hard,
+		},
 	}
 }
 
