@@ -53,6 +53,26 @@ func (a AddKEs) Allow(chosen AddKE) bool {
 	return true
 }
 
+// check says what is wrong with them in an offer for a protocol.
+func (o Offer) checkAddKE(proto message.Protocol) error {
+	if o.AddKE.Any() && !slices.ContainsFunc(o.KE, func(k KE) bool { return k != KENone }) {
+		return fmt.Errorf("%w: additional key exchanges without one to add to", ErrInvalid)
+	}
+	for _, list := range o.AddKE {
+		for _, k := range list {
+			if k != KENone && k.size() == 0 {
+				return fmt.Errorf("%w: %s", ErrUnsupported, k)
+			}
+		}
+	}
+	// IKE_SA_INIT cannot be sent in fragments, and ML-KEM's values are as long as
+	// most packets (draft-ietf-ipsecme-ikev2-mlkem §2.1).
+	if i := slices.IndexFunc(o.KE, KE.KEM); i >= 0 && proto == message.ProtoIKE {
+		return fmt.Errorf("%w: %s does not fit IKE_SA_INIT: x25519-ke1_%s", ErrInvalid, o.KE[i], o.KE[i])
+	}
+	return nil
+}
+
 func addType(i int) message.TransformType {
 	return message.TransformAddKE1 + message.TransformType(i)
 }

@@ -38,6 +38,9 @@ func (o Offer) Check(proto message.Protocol) error {
 			return fmt.Errorf("%w: %s", ErrUnsupported, k)
 		}
 	}
+	if err := o.checkAddKE(proto); err != nil {
+		return err
+	}
 	return o.kinds()
 }
 
@@ -82,7 +85,7 @@ func (o Offer) Legacy() []string {
 			out = append(out, p.String())
 		}
 	}
-	for _, k := range o.KE {
+	for _, k := range slices.Concat(append(o.AddKE[:], o.KE)...) {
 		if k == MODP1024 {
 			out = append(out, k.String())
 		}

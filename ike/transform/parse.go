@@ -27,6 +27,9 @@ func ParseOffer(s string) (Offer, error) {
 	if err == nil {
 		err = o.kinds()
 	}
+	if err == nil {
+		err = o.checkAddKE(message.ProtoESP)
+	}
 	if err != nil {
 		return Offer{}, err
 	}
