@@ -4,7 +4,8 @@
 //
 // What takes time or lives elsewhere is an action with a TaskID, answered by an
 // event with the same TaskID: Prove → Proved, VerifyPeer → PeerVerified,
-// Authorise → Authorised, AllocSPI → SPIAllocated, Install → Installed. Every
+// Authorise → Authorised, AllocSPI → SPIAllocated, Install → Installed,
+// Encapsulate → Encapsulated. Every
 // such action must be answered exactly once, with Err set on failure; an answer
 // that comes too late (its SA is gone) is ignored, except that a SPI that was
 // allocated for it is given back by Uninstall.

@@ -16,13 +16,13 @@ const (
 )
 
 // octets is what the AUTH payload of one side covers (§2.15): its first
-// message, the other's nonce and its identity.
+// message, the other's nonce and its identity, and what IKE_INTERMEDIATE adds.
 func (s *sa) octets(initiator bool, idRaw []byte) []byte {
 	msg, nonce, key := s.first.initReq, s.nr, s.keys.Pi
 	if !initiator {
 		msg, nonce, key = s.first.initResp, s.ni, s.keys.Pr
 	}
-	return slices.Concat(msg, nonce, s.suite.PRF.Sum(key, idRaw))
+	return slices.Concat(msg, nonce, s.suite.PRF.Sum(key, idRaw), s.first.mid.intAuth())
 }
 
 // prove asks for our AUTH payload.

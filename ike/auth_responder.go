@@ -63,7 +63,7 @@ func (c *Conn) serves(ps []message.Proposal) bool {
 // allows says whether a suite is one that the offers may lead to.
 func allows(offers []transform.Offer, s transform.Suite) bool {
 	return slices.ContainsFunc(offers, func(o transform.Offer) bool {
-		return slices.Contains(o.Encr, s.Encr) && slices.Contains(o.PRF, s.PRF) && slices.Contains(o.KE, s.KE) &&
+		return slices.Contains(o.Encr, s.Encr) && slices.Contains(o.PRF, s.PRF) && slices.Contains(o.KE, s.KE) && o.AddKE.Allow(s.AddKE) &&
 			(s.Integ == 0 || slices.Contains(o.Integ, s.Integ))
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/mip6/mip6/ike/message"
@@ -82,6 +83,9 @@ type pending struct {
 	ni, nr    []byte
 	ke        *transform.Private
 	shared    []byte
+	keIn      []byte // of the peer, where the method is a KEM
+	keOut     []byte // ours for it, or for the last of a series
+	more      []byte // secrets of a series
 	offers    []transform.Offer
 	suite     transform.Suite
 	answer    message.Proposal // as responder
@@ -130,7 +134,7 @@ func (c *child) bare() Child {
 
 // install derives the keys and asks for the pair to be put in.
 func (m *Machine) install(s *sa, who side, p *pending) {
-	k, err := s.suite.PRF.ChildKeys(s.keys.D, p.suite, p.shared, p.ni, p.nr)
+	k, err := s.suite.PRF.ChildKeys(s.keys.D, p.suite, p.shared, p.ni, slices.Concat(p.nr, p.more))
 	if err != nil {
 		m.installed(s, who, Installed{Err: err})
 		return

@@ -70,7 +70,9 @@ func (m *Machine) choose(s *sa, protos ...message.Protocol) (*pending, refusal) 
 			m.stats.InvalidKE++
 			return nil, refusal{message.InvalidKEPayload, binary.BigEndian.AppendUint16(nil, uint16(g))}
 		}
-		if pend.ke, err = g.Generate(m.rand); err == nil {
+		if g.KEM() {
+			pend.keIn = p.KE.Data
+		} else if pend.ke, err = g.Generate(m.rand); err == nil {
 			pend.shared, err = pend.ke.Shared(p.KE.Data)
 		}
 		if err != nil {

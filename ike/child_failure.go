@@ -79,7 +79,7 @@ func (m *Machine) childError(s *sa, pend *pending, p *message.Payloads) {
 		if m.retryKE(s, pend, n.Data) {
 			return
 		}
-	case message.TemporaryFailure:
+	case message.TemporaryFailure, message.StateNotFound:
 		m.abandon(s, pend)
 		m.reviveOld(pend)
 		switch {

@@ -173,7 +173,23 @@ func (m *Machine) childAnswer(s *sa, pend *pending, p *message.Payloads) {
 		return
 	}
 	pend.want.Local, pend.want.Remote = p.TSi, p.TSr
-	m.install(s, ours, pend)
+	if !suite.AddKE.Any() {
+		m.install(s, ours, pend)
+		return
+	}
+	x := &series{rest: suite.AddKE.Methods(), pend: pend}
+	if m.outdone(s, x) {
+		m.abandon(s, pend)
+		m.reviveOld(pend)
+		if pend.old.heir == nil {
+			m.retryRekey(s, pend, refusedWait) // should the peer not go on
+		}
+		m.finish(s)
+		return
+	}
+	if !m.lead(s, x, p) {
+		m.localFailure(s, pend, "answer without ADDITIONAL_KEY_EXCHANGE")
+	}
 }
 
 // deleteChildResponse takes the answer to a Delete of a pair: now it goes.

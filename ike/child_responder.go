@@ -64,6 +64,10 @@ func (m *Machine) rekeyRequest(s *sa, n *message.Notify) {
 		return
 	}
 	// §2.25.1: one that we are closing, or that has a successor already.
+	if s.req != nil && s.req.series != nil && s.req.series.pend != nil && s.req.series.pend.old == old {
+		m.replyNotify(s, message.TemporaryFailure, nil) // RFC 9370 §2.2.4: ours is further
+		return
+	}
 	if old.state == childDeleting || old.state == childReplaced && present(s, old.heir) != nil {
 		m.replyNotify(s, message.TemporaryFailure, nil)
 		return
@@ -218,12 +222,12 @@ func (p *pending) answerBodies() []message.Body {
 
 // childReply answers CREATE_CHILD_SA now that our inbound SA is in (§2.8).
 func (m *Machine) childReply(s *sa, p *pending, c *child) {
-	a := p.answerBodies()
-	ps := []message.Body{a[0], {Type: message.TypeNonce, Data: p.nr}}
-	if p.ke != nil {
-		ps = append(ps, message.KE{Group: uint16(p.suite.KE), Data: p.ke.Public()}.Body())
+	ps := p.replyBodies()
+	if s.inb.exchange == message.IKEFollowupKE { // the rest is said
+		add := p.suite.AddKE.Methods()
+		ps = []message.Body{message.KE{Group: uint16(add[len(add)-1]), Data: p.keOut}.Body()}
 	}
-	m.reply(s, append(ps, a[1:]...))
+	m.reply(s, ps)
 	m.adopt(s, p, c)
 	m.pump(s)
 }

@@ -82,6 +82,7 @@ func (m *Machine) sendInit(s *sa) {
 	ps = append(ps, s.nat.natPayloads(s.spiI, 0, s.local, s.remote)...)
 	ps = append(ps, hashNotify())
 	ps = append(ps, m.fragmentNotify()...)
+	ps = append(ps, intermediateNotify(wantsMore(s.conn.IKE))...)
 	f.initReq = message.Plain(message.Header{SPIi: s.spiI, Exchange: message.IKESAInit, Flags: message.FlagInitiator}, ps)
 	s.req = &request{job: job{kind: jobInit}, exchange: message.IKESAInit}
 	s.sendID = 1
@@ -112,7 +113,7 @@ func (m *Machine) initResponse(s *sa, e Datagram, h message.Header) {
 	suite, spi, err := transform.Accept(s.conn.IKE, p.SA, message.ProtoIKE)
 	f := s.first
 	if err != nil || len(spi) != 0 || suite.KE != f.ke.Group() || uint16(suite.KE) != p.KE.Group ||
-		2*len(p.Nonce) < suite.PRF.Size() {
+		2*len(p.Nonce) < suite.PRF.Size() || suite.AddKE.Any() && p.Notify(message.IntermediateSupported) == nil {
 		m.stats.DropMalformed++
 		return
 	}
@@ -135,10 +136,8 @@ func (m *Machine) initResponse(s *sa, e Datagram, h message.Header) {
 	m.float(s)
 	s.state = stateAuth
 	s.heard = m.now
-	want := f.want.Children[0]
-	pend := &pending{req: f.want.Req, want: want, initiator: true, mode: want.Mode}
-	s.req = &request{job: job{kind: jobAuth}, exchange: message.IKEAuth, pend: pend}
-	m.allocate(s, ours, pend)
+	f.mid.rest = suite.AddKE.Methods()
+	m.advance(s)
 }
 
 // initNotify handles the answers that ask for another try, and refusals.

@@ -66,7 +66,7 @@ func (m *Machine) initRequest(e Datagram, h message.Header) {
 	group := transform.KE(p.KE.Group)
 	var chosen transform.Chosen
 	for _, c := range conns {
-		if chosen, err = transform.Choose(c.IKE, p.SA, message.ProtoIKE, group); err == nil {
+		if chosen, err = transform.Choose(c.IKE, offered(p), message.ProtoIKE, group); err == nil {
 			break
 		}
 	}
@@ -159,7 +159,7 @@ func (m *Machine) open(e Datagram, h message.Header, p *message.Payloads, key [3
 	s.first = &handshake{
 		initReq: append([]byte(nil), e.Data...), initKey: key, ke: ke,
 		kePeer: append([]byte(nil), p.KE.Data...), source: sourceOf(e.Remote.Addr()), counted: true,
-		hashes: peerHashes(p),
+		hashes: peerHashes(p), mid: intermediate{rest: c.Suite.AddKE.Methods()},
 	}
 	s.first.initResp = message.Plain(
 		message.Header{SPIi: s.spiI, SPIr: s.spiR, Exchange: message.IKESAInit, Flags: message.FlagResponse},
@@ -182,6 +182,7 @@ func (m *Machine) initResponseBodies(s *sa, c transform.Chosen, conns []*Conn) [
 	if s.fragments {
 		ps = append(ps, m.fragmentNotify()...)
 	}
+	ps = append(ps, intermediateNotify(c.Suite.AddKE.Any())...)
 	var authorities []byte
 	for _, k := range conns {
 		if k.RemoteAuth != pki.Signature {
@@ -221,9 +222,14 @@ func peerHashes(p *message.Payloads) []pki.Hash {
 	return out
 }
 
-// completeKeys computes the keys when the first IKE_AUTH message arrives.
+// completeKeys computes the keys when the first message arrives that needs them:
+// IKE_AUTH, or IKE_INTERMEDIATE where that was agreed on.
 func (m *Machine) completeKeys(s *sa, h message.Header) bool {
-	if h.Exchange != message.IKEAuth || h.ID != 1 || h.Response() || s.first.ke == nil {
+	expected := message.IKEAuth
+	if len(s.first.mid.rest) > 0 {
+		expected = message.IKEIntermediate
+	}
+	if h.Exchange != expected || h.ID != 1 || h.Response() || s.first.ke == nil {
 		m.stats.DropUnexpected++
 		return false
 	}

@@ -19,12 +19,13 @@ const (
 	jobRekeySA
 	jobDeleteSA
 	jobProbe
+	jobIntermediate
 )
 
 func (k jobKind) String() string {
 	return [...]string{
 		"IKE_SA_INIT", "IKE_AUTH", "failure notice", "child", "child rekey", "child delete",
-		"rekey", "delete", "liveness check",
+		"rekey", "delete", "liveness check", "IKE_INTERMEDIATE",
 	}[k]
 }
 
@@ -58,7 +59,7 @@ func (m *Machine) enqueue(s *sa, j job) {
 
 // pump starts the next job when nothing of ours is under way.
 func (m *Machine) pump(s *sa) {
-	for s.req == nil && s.state == stateUp && (s.inb == nil || s.inb.exchange != authExchange) {
+	for s.req == nil && s.state == stateUp && !s.busy() && (s.inb == nil || s.inb.exchange != authExchange) {
 		i := 0
 		for i < len(s.queue) && s.queue[i].at.After(m.now) {
 			i++

@@ -75,6 +75,7 @@ func (m *Machine) end(s *sa, why Reason, keep bool) {
 
 // dropWork gives up the exchanges under way and the jobs that wait.
 func (m *Machine) dropWork(s *sa, why string) {
+	m.dropSeries(s)
 	if s.inb != nil {
 		m.abandon(s, s.inb.pend)
 		s.inb = nil
@@ -115,6 +116,7 @@ func (m *Machine) vanish(s *sa) {
 			m.abandon(s, s.inb.pend)
 		}
 	}
+	m.dropSeries(s)
 	m.closeHandshake(s)
 	s.unlink()
 	if p := s.predecessor; p != nil && p.successor == s {

@@ -125,7 +125,7 @@ func (m *Machine) Step(now time.Time, ev Event, out []Action) []Action {
 		m.forgetPeer(peerKey{e.Conn, e.Peer.Fold()}, e.Except, nil)
 	case SetConfig:
 		m.configure(e.Config)
-	case Proved, PeerVerified, Authorised, SPIAllocated, Installed:
+	case Proved, PeerVerified, Authorised, SPIAllocated, Installed, Encapsulated:
 		m.answer(ev)
 	}
 	return m.done()

@@ -121,6 +121,9 @@ func (m *Machine) protected(s *sa, e Datagram, h message.Header) {
 // is the message up to that, hash that of its first datagram.
 func (m *Machine) opened(s *sa, e Datagram, h message.Header, hash [32]byte, head, plain []byte) {
 	m.follow(s, e, h)
+	if h.Exchange == message.IKEIntermediate && s.first != nil {
+		s.first.mid.heard = message.Covered(head, plain)
+	}
 	p, err := message.ParseInner(message.PayloadType(head[len(head)-4]), plain)
 	if h.Response() {
 		m.response(s, h, p, err)
@@ -175,12 +178,16 @@ func (m *Machine) request(s *sa, e Datagram, h message.Header, hash [32]byte, p 
 		m.inherit(old, s) // the peer has settled on this one of two new IKE SAs
 	}
 	switch {
-	case h.Exchange == message.IKEAuth && s.state == stateHalfOpen:
+	case h.Exchange == message.IKEIntermediate && s.state == stateHalfOpen && len(s.first.mid.rest) > 0:
+		m.intermediateRequest(s)
+	case h.Exchange == message.IKEAuth && s.state == stateHalfOpen && len(s.first.mid.rest) == 0:
 		m.authRequest(s)
-	case s.state == stateHalfOpen, h.Exchange == message.IKEAuth:
+	case s.state == stateHalfOpen, h.Exchange == message.IKEAuth, h.Exchange == message.IKEIntermediate:
 		m.badRequest(s, h.Exchange.String()+" out of order")
 	case h.Exchange == message.CreateChildSA:
 		m.createRequest(s)
+	case h.Exchange == message.IKEFollowupKE:
+		m.followupRequest(s)
 	case h.Exchange == message.Informational:
 		m.informRequest(s)
 	default:
@@ -220,7 +227,13 @@ func (m *Machine) response(s *sa, h message.Header, p *message.Payloads, err err
 		m.brokenResponse(s, err)
 		return
 	}
+	if r.exchange == message.IKEFollowupKE {
+		m.followupResponse(s, p)
+		return
+	}
 	switch r.job.kind {
+	case jobIntermediate:
+		m.intermediateResponse(s, p)
 	case jobAuth:
 		m.authResponse(s, p)
 	case jobChild, jobRekeyChild:

@@ -50,16 +50,7 @@ func (m *Machine) rekeySAResponse(s *sa, p *message.Payloads) {
 		if n.Type == message.InvalidKEPayload && m.retryRekeyKE(s, n.Data) {
 			return
 		}
-		if s.successor != nil { // the peer's own rekey went through
-			m.inherit(s, s.successor)
-			return
-		}
-		wait := refusedWait
-		if n.Type == message.TemporaryFailure {
-			wait = temporaryWait
-		}
-		s.rekeyAt = m.now.Add(m.jittered(wait, 0.5))
-		m.finish(s)
+		m.rekeySARefused(s, n)
 		return
 	}
 	suite, spi, err := transform.Accept(s.conn.IKE, p.SA, message.ProtoIKE)
@@ -73,14 +64,50 @@ func (m *Machine) rekeySAResponse(s *sa, p *message.Payloads) {
 		m.finishWith(s, ReasonSyntax)
 		return
 	}
-	n := m.newSA(r.id, true, s.local, s.remote)
-	n.spiI, n.spiR, n.suite = uint64(r.id), binary.BigEndian.Uint64(spi), suite
-	n.ni, n.nr = r.ni, append([]byte(nil), p.Nonce...)
-	if !m.succeed(s, n, shared) {
+	made := &plannedSA{
+		id: r.id, initiator: true, spiI: uint64(r.id), spiR: binary.BigEndian.Uint64(spi), suite: suite,
+		ni: r.ni, nr: append([]byte(nil), p.Nonce...), shared: shared,
+	}
+	if !suite.AddKE.Any() {
+		m.rekeyed(s, made, nil)
+		return
+	}
+	x := &series{rest: suite.AddKE.Methods(), made: made}
+	if n := s.successor; n != nil && bytes.Compare(x.low(), n.lowNonce) < 0 {
+		m.inherit(s, n)
+		return
+	}
+	if m.outdone(s, x) {
+		m.finish(s)
+		return
+	}
+	if !m.lead(s, x, p) {
+		m.finishWith(s, ReasonSyntax)
+	}
+}
+
+// rekeyed makes the new IKE SA of our rekey. more are the secrets of its series.
+func (m *Machine) rekeyed(s *sa, made *plannedSA, more []byte) {
+	n := m.succeed(s, made, more)
+	if n == nil {
 		m.finishWith(s, ReasonSyntax)
 		return
 	}
 	m.settle(s, n)
+}
+
+// rekeySARefused ends our rekey by the peer's error; it is tried again.
+func (m *Machine) rekeySARefused(s *sa, n *message.Notify) {
+	if s.successor != nil { // the peer's own rekey went through
+		m.inherit(s, s.successor)
+		return
+	}
+	wait := refusedWait
+	if n.Type == message.TemporaryFailure || n.Type == message.StateNotFound {
+		wait = temporaryWait
+	}
+	s.rekeyAt = m.now.Add(m.jittered(wait, 0.5))
+	m.finish(s)
 }
 
 // settle decides which of two new IKE SAs lives when both sides rekeyed at
@@ -120,23 +147,26 @@ func (m *Machine) retryRekeyKE(s *sa, data []byte) bool {
 	return true
 }
 
-// succeed fills in a new IKE SA from the one that it rekeys. It waits, taking
-// nothing but a Delete, until inherit.
-func (m *Machine) succeed(s, n *sa, shared []byte) bool {
+// succeed makes a new IKE SA from the one that it rekeys. It waits, taking
+// nothing but a Delete, until inherit. nil: there are no keys for it.
+func (m *Machine) succeed(s *sa, made *plannedSA, more []byte) *sa {
+	n := m.newSA(made.id, made.initiator, s.local, s.remote)
+	n.spiI, n.spiR, n.suite, n.ni, n.nr = made.spiI, made.spiR, made.suite, made.ni, made.nr
 	n.state, n.conn, n.localID, n.peer, n.nat = stateRekeyed, s.conn, s.localID, s.peer, s.nat
 	n.heard, n.established = m.now, m.now
 	n.fragments, n.fragmentSize = s.fragments, s.fragmentSize
 	n.lowNonce = lower(n.ni, n.nr)
-	seed := transform.SeedRekey(s.suite.PRF, s.keys.D, n.ni, n.nr, shared)
+	seed := transform.SeedRekey(s.suite.PRF, s.keys.D, n.ni, slices.Concat(n.nr, more), made.shared)
 	if err := m.derive(n, seed); err != nil {
 		m.remove(n)
-		return false
+		return nil
 	}
-	return true
+	return n
 }
 
 // inherit makes n the IKE SA in place of s: children and work go over (§2.8).
 func (m *Machine) inherit(s, n *sa) {
+	m.dropSeries(s)
 	n.state, n.dieAt = stateUp, time.Time{}
 	n.local, n.remote, n.moves = s.local, s.remote, s.moves
 	n.mappedAt, n.sentAt = s.mappedAt, s.sentAt
@@ -172,7 +202,7 @@ func (m *Machine) inherit(s, n *sa) {
 // rekeySARequest answers the peer's rekey of the IKE SA.
 func (m *Machine) rekeySARequest(s *sa) {
 	p := s.inb.p
-	if s.state != stateUp || s.successor != nil || s.req != nil && s.req.job.kind.child() {
+	if s.state != stateUp || s.successor != nil || s.req != nil && (s.req.job.kind.child() || s.req.series != nil) {
 		m.replyNotify(s, message.TemporaryFailure, nil) // §2.25.2
 		return
 	}
@@ -203,19 +233,31 @@ func (m *Machine) rekeySARequest(s *sa) {
 		m.badRequest(s, "rekey with a bad key exchange or nonce")
 		return
 	}
-	n := m.newSA(id, false, s.local, s.remote)
-	n.spiI, n.spiR, n.suite = binary.BigEndian.Uint64(c.Proposal.SPI), uint64(id), c.Suite
-	n.ni, n.nr = append([]byte(nil), p.Nonce...), nonce
-	if !m.succeed(s, n, shared) {
-		m.replyNotify(s, message.NoProposalChosen, nil)
-		return
+	made := &plannedSA{
+		id: id, spiI: binary.BigEndian.Uint64(c.Proposal.SPI), spiR: uint64(id), suite: c.Suite,
+		ni: append([]byte(nil), p.Nonce...), nr: nonce, shared: shared,
 	}
 	c.Proposal.SPI = spiBytes8(uint64(id))
-	m.reply(s, []message.Body{
+	ps := []message.Body{
 		message.SABody([]message.Proposal{c.Proposal}),
 		{Type: message.TypeNonce, Data: nonce},
 		message.KE{Group: uint16(g), Data: ke.Public()}.Body(),
-	})
+	}
+	if c.Suite.AddKE.Any() {
+		m.await(s, &series{rest: c.Suite.AddKE.Methods(), made: made}, ps)
+		return
+	}
+	m.rekeySAReply(s, made, nil, ps)
+}
+
+// rekeySAReply makes the new IKE SA of the peer's rekey and sends the last answer.
+func (m *Machine) rekeySAReply(s *sa, made *plannedSA, more []byte, ps []message.Body) {
+	n := m.succeed(s, made, more)
+	if n == nil {
+		m.replyNotify(s, message.NoProposalChosen, nil)
+		return
+	}
+	m.reply(s, ps)
 	if s.req != nil && s.req.job.kind == jobRekeySA {
 		s.successor, n.predecessor = n, s // ours is under way too: settle decides
 		return

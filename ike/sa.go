@@ -65,6 +65,8 @@ type sa struct {
 	req            *request
 	queue          []job
 	inb            *inbound
+	series         *series  // of the peer
+	lost           uint8    // series of ours that the peer forgot, one after the other
 	lastReq        [32]byte // hash of the peer's last request, answered by lastResp
 	lastResp       []byte
 
@@ -106,6 +108,7 @@ type handshake struct {
 	hashes   []pki.Hash
 	certReqs [][]byte
 	answer   *message.Payloads // of IKE_AUTH
+	mid      intermediate
 }
 
 // request is our own exchange under way: the window is one.
@@ -120,6 +123,7 @@ type request struct {
 	at       time.Time
 	pend     *pending
 	rekey    *saRekey
+	series   *series
 	answered bool      // the response is here, tasks for it are waited for
 	parts    *assembly // of the response
 	task     TaskID

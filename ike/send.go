@@ -38,6 +38,7 @@ func (m *Machine) derive(s *sa, seed []byte) error {
 // after the other.
 func (s *sa) pack(x message.ExchangeType, id uint32, response bool, ps []message.Body) []byte {
 	h, first, inner := s.compose(x, id, response, ps)
+	s.coverSent(h, first, inner)
 	if out := s.split(h, first, inner); out != nil {
 		return out
 	}
@@ -94,7 +95,7 @@ func (m *Machine) launch(s *sa, data []byte) {
 	r.data, r.tries, r.wait = data, 0, m.cfg.Retransmit.First
 	switch {
 	case r.limit != 0:
-	case r.job.kind == jobInit || r.job.kind == jobAuth:
+	case r.job.kind == jobInit || r.job.kind == jobIntermediate || r.job.kind == jobAuth:
 		r.limit = m.cfg.Retransmit.ConnectTries
 	default:
 		r.limit = m.cfg.Retransmit.Tries

@@ -207,6 +207,9 @@ func (n *node) task(a Action) Event {
 		n.nextSPI++
 		n.larval[larvalSA{a.Protocol, n.nextSPI}]++
 		return SPIAllocated{ID: a.ID, SPI: n.nextSPI}
+	case Encapsulate:
+		ct, shared, err := n.encapsulate(a)
+		return Encapsulated{ID: a.ID, Ciphertext: ct, Shared: shared, Err: err}
 	case Install:
 		if n.failIn {
 			return Installed{ID: a.ID, Err: errors.New("no such algorithm")}

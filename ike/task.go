@@ -59,6 +59,8 @@ func (m *Machine) answer(ev Event) {
 		id = e.ID
 	case Installed:
 		id = e.ID
+	case Encapsulated:
+		id = e.ID
 	}
 	t, ok := m.tasks[id]
 	if !ok {
@@ -84,6 +86,8 @@ func (m *Machine) answer(ev Event) {
 		m.allocated(s, t.side, e)
 	case Installed:
 		m.installed(s, t.side, e)
+	case Encapsulated:
+		m.keAnswered(s, e.Ciphertext, e.Shared, e.Err)
 	}
 }
 
@@ -136,7 +140,7 @@ func (m *Machine) allocated(s *sa, who side, e SPIAllocated) {
 		m.prove(s, theirs)
 		return
 	}
-	m.install(s, theirs, in.pend)
+	m.answerChild(s)
 }
 
 // installed goes on when the SAs are in the kernel.

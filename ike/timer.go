@@ -86,6 +86,9 @@ func (m *Machine) schedule(s *sa) {
 		at = earliest(at, s.req.at)
 	}
 	at = earliest(at, s.stale())
+	if s.series != nil && s.inb == nil {
+		at = earliest(at, s.series.until)
+	}
 	if s.state == stateUp {
 		at = earliest(earliest(earliest(at, s.rekeyAt), s.hardAt), s.reauthAt)
 		at = earliest(at, m.keepaliveAt(s))
@@ -108,6 +111,7 @@ func (m *Machine) schedule(s *sa) {
 func (m *Machine) tickSA(s *sa) {
 	defer m.schedule(s)
 	m.dropStale(s)
+	m.overdue(s)
 	if m.due(s.dieAt) {
 		m.died(s)
 		return

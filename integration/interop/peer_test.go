@@ -136,6 +136,9 @@ func (p *peer) task(a ike.Action) ike.Event {
 	case ike.VerifyPeer:
 		who, err := p.keys.Verify(a.Request)
 		return ike.PeerVerified{ID: a.ID, Peer: who, Err: err}
+	case ike.Encapsulate:
+		ct, shared, err := a.Method.Encapsulate(a.Public)
+		return ike.Encapsulated{ID: a.ID, Ciphertext: ct, Shared: shared, Err: err}
 	case ike.Authorise:
 		r := p.authorise(a)
 		r.ID = a.ID

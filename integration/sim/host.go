@@ -273,6 +273,9 @@ func (h *Host) doIKE(a ike.Action) {
 	case ike.VerifyPeer:
 		p, err := h.keys.Verify(a.Request)
 		h.post(execTime, couple.FromIKE{Event: ike.PeerVerified{ID: a.ID, Peer: p, Err: err}})
+	case ike.Encapsulate:
+		ct, shared, err := a.Method.Encapsulate(a.Public)
+		h.post(execTime, couple.FromIKE{Event: ike.Encapsulated{ID: a.ID, Ciphertext: ct, Shared: shared, Err: err}})
 	}
 }
 

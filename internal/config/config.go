@@ -161,6 +161,7 @@ type IKE struct {
 	RetransmitFirst   time.Duration
 	RetransmitMax     time.Duration
 	RetransmitTries   int
+	FragmentSize      int           // octets of an IP datagram; 0: no fragments
 	DPD               time.Duration // 0: none
 	IKERekey          time.Duration
 	IKEHard           time.Duration

@@ -39,6 +39,7 @@ func defaultIKE() IKE {
 		RetransmitFirst:   500 * time.Millisecond,
 		RetransmitMax:     30 * time.Second,
 		RetransmitTries:   7,
+		FragmentSize:      1280,
 		DPD:               30 * time.Second,
 		IKERekey:          4 * time.Hour,
 		IKEHard:           4*time.Hour + 24*time.Minute,

@@ -99,6 +99,10 @@ func (ld *loader) ike(root *table, c *Config) {
 		t.fail("retransmit_max", "expected at least ike.retransmit_first, %s", short(k.RetransmitFirst))
 	}
 	integer(t, "retransmit_tries", 1, 100, &k.RetransmitTries)
+	integer(t, "fragment_size", 0, math.MaxUint16, &k.FragmentSize)
+	if n := k.FragmentSize; n > 0 && n < 256 {
+		t.fail("fragment_size", "expected 0 (no fragments) or a number from 256 on, found %d", n)
+	}
 	if t.fraction("jitter", &k.Jitter); k.Jitter == 0 {
 		k.Jitter = -1
 	}

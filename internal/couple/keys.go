@@ -102,7 +102,7 @@ func (n *Node) abandon(h *home) {
 // doIKE translates what the IKE machine wants.
 func (n *Node) doIKE(a ike.Action, out []Action) []Action {
 	switch a := a.(type) {
-	case ike.Send, ike.Keepalive, ike.Prove, ike.VerifyPeer, ike.Keys:
+	case ike.Send, ike.Keepalive, ike.Prove, ike.VerifyPeer, ike.Encapsulate, ike.Keys:
 		return append(out, IKE{a})
 	case ike.Authorise:
 		n.authorise(a)

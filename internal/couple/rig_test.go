@@ -171,6 +171,9 @@ func (r *rig) think(a ike.Action, peer bool) ike.Event {
 	case ike.VerifyPeer:
 		p, err := r.keys[peer].Verify(a.Request)
 		return ike.PeerVerified{ID: a.ID, Peer: p, Err: err}
+	case ike.Encapsulate:
+		ct, shared, err := a.Method.Encapsulate(a.Public)
+		return ike.Encapsulated{ID: a.ID, Ciphertext: ct, Shared: shared, Err: err}
 	case ike.Send:
 		r.sent++
 		if r.cut {

@@ -188,6 +188,11 @@ func (d *daemon) doIKE(a ike.Action) {
 			p, err := d.keys.Verify(a.Request)
 			d.loop.Post(couple.FromIKE{Event: ike.PeerVerified{ID: a.ID, Peer: p, Err: err}})
 		})
+	case ike.Encapsulate:
+		d.apart(func() {
+			ct, shared, err := a.Method.Encapsulate(a.Public)
+			d.loop.Post(couple.FromIKE{Event: ike.Encapsulated{ID: a.ID, Ciphertext: ct, Shared: shared, Err: err}})
+		})
 	case ike.Keys:
 		d.keylog.ikeSA(a)
 	}

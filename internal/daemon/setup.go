@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
@@ -214,6 +215,8 @@ func ikeConfig(cfg *config.Config, keys *pki.Keyring) ike.Config {
 		HalfOpenPerSource: c.HalfOpenPerSource, HalfOpenTimeout: c.HalfOpenTimeout,
 		Retransmit: ike.Retransmit{First: c.RetransmitFirst, Max: c.RetransmitMax, Tries: c.RetransmitTries},
 		KeyLog:     cfg.Daemon.IKEKeyLog != "",
+		// There 0 stands for a size by family, here for none.
+		FragmentSize: cmp.Or(c.FragmentSize, -1),
 	}
 	for _, p := range cfg.Peers {
 		out.Conns = append(out.Conns, ike.Conn{
