@@ -29,7 +29,7 @@ func startCharon(t testing.TB, netns, swanctl string) *charon {
 	}
 	write("swanctl.conf", swanctl)
 	write("strongswan.conf", fmt.Sprintf(`charon {
-  load = random nonce openssl aes gcm sha1 sha2 hmac kdf pem kernel-netlink socket-default vici
+  load = random nonce openssl aes gcm ctr cmac chapoly gmp sha1 sha2 hmac kdf pem kernel-netlink socket-default vici
   install_routes = no
   delete_rekeyed_delay = 0
   retransmit_timeout = 1.0

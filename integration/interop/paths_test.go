@@ -28,12 +28,20 @@ type path struct {
 	proto        uint8
 	ours, theirs string // proposals
 	suite        string // what comes of it, after a rekey
+	ike          string // both ends' proposal for the IKE SA; empty: aes128gcm16-prfsha256-x25519
+}
+
+func (p path) ikeProposal() string {
+	if p.ike == "" {
+		return "aes128gcm16-prfsha256-x25519"
+	}
+	return p.ike
 }
 
 var paths = []path{
-	{"ah", ike.AH, "sha256", "sha256", "sha256"},
-	{"ah-pfs-esn", ike.AH, "sha384-sha512-ecp256-x25519-esn-noesn", "sha512-curve25519-esn", "sha512-esn"},
-	{"esp", ike.ESP, "aes256gcm16-aes128gcm16", "aes128gcm16", "aes128gcm16"},
+	{"ah", ike.AH, "sha256", "sha256", "sha256", ""},
+	{"ah-pfs-esn", ike.AH, "sha384-sha512-ecp256-x25519-esn-noesn", "sha512-curve25519-esn", "sha512-esn", ""},
+	{"esp", ike.ESP, "aes256gcm16-aes128gcm16", "aes128gcm16", "aes128gcm16", ""},
 }
 
 func identity(end string, p path) message.Identity {
@@ -42,7 +50,7 @@ func identity(end string, p path) message.Identity {
 
 // swanctlConf is charon's side: transport_proxy takes the addresses of an SA
 // from its selectors instead of IKE's; the policies are not its business.
-func swanctlConf(local, remote, localTS, remoteTS string) string {
+func swanctlConf(paths []path, local, remote, localTS, remoteTS string) string {
 	var b strings.Builder
 	b.WriteString("connections {\n")
 	for i, p := range paths {
@@ -52,7 +60,7 @@ func swanctlConf(local, remote, localTS, remoteTS string) string {
     mobike = no
     local_addrs = %s
     remote_addrs = %s
-    proposals = aes128gcm16-prfsha256-x25519
+    proposals = %s
     local {
       auth = psk
       id = %s
@@ -72,7 +80,7 @@ func swanctlConf(local, remote, localTS, remoteTS string) string {
       }
     }
   }
-`, p.name, local, remote, identity("charon", p), identity("ours", p), p.name, i+1, kind, p.theirs, localTS, remoteTS)
+`, p.name, local, remote, p.ikeProposal(), identity("charon", p), identity("ours", p), p.name, i+1, kind, p.theirs, localTS, remoteTS)
 	}
 	b.WriteString("}\nsecrets {\n")
 	for _, p := range paths {
@@ -82,7 +90,7 @@ func swanctlConf(local, remote, localTS, remoteTS string) string {
 }
 
 // ourConf is our side: a connection for each path.
-func ourConf(t testing.TB) (ike.Config, *pki.Keyring) {
+func ourConf(t testing.TB, paths []path) (ike.Config, *pki.Keyring) {
 	t.Helper()
 	var cfg ike.Config
 	var creds []pki.Credentials
@@ -98,6 +106,10 @@ func ourConf(t testing.TB) (ike.Config, *pki.Keyring) {
 			t.Fatal(err)
 		}
 		*into = []transform.Offer{o}
+		if o, err = transform.ParseIKEOffer(p.ikeProposal()); err != nil {
+			t.Fatal(err)
+		}
+		c.IKE, c.Legacy = []transform.Offer{o}, true
 		cfg.Conns = append(cfg.Conns, c)
 		creds = append(creds, pki.Credentials{Conn: p.name, Secrets: []pki.Secret{
 			{Local: c.LocalID, Peer: identity("charon", p), Key: []byte("a secret of both")}}})
@@ -154,12 +166,22 @@ func ping(t testing.TB, when string) {
 // TestPathsWithCharon: children in transport mode, of ESP and of AH, between a
 // home address and a correspondent, made, rekeyed and deleted by either side.
 func TestPathsWithCharon(t *testing.T) {
+	needCharon(t)
+	eachRole(t, paths)
+}
+
+func needCharon(t *testing.T) {
+	t.Helper()
 	if os.Getenv("MIP6_KERNEL") == "" {
 		t.Skip("needs a kernel with AH and ESP: run by integration/cmd/vmtest")
 	}
 	if _, err := os.Stat(charonProgram); err != nil {
 		t.Skip("strongSwan is not installed (packages strongswan-charon, strongswan-swanctl, iputils-ping)")
 	}
+}
+
+// eachRole goes through the lives of these paths with us at either end.
+func eachRole(t *testing.T, paths []path) {
 	for _, weAre := range []string{"node", "correspondent"} {
 		t.Run(weAre, func(t *testing.T) {
 			hosts(t)
@@ -171,8 +193,8 @@ func TestPathsWithCharon(t *testing.T) {
 			sel := func(a string) []message.Selector {
 				return []message.Selector{message.PrefixSelector(netip.PrefixFrom(netip.MustParseAddr(a), 128), 0)}
 			}
-			cfg, keys := ourConf(t)
-			c := startCharon(t, theirs, swanctlConf(remote, local, remoteTS, localTS))
+			cfg, keys := ourConf(t, paths)
+			c := startCharon(t, theirs, swanctlConf(paths, remote, local, remoteTS, localTS))
 			asked := make(chan ike.Authorise, 16)
 			p := newPeer(t, ours, port(local), cfg, keys, func(a ike.Authorise) ike.Authorised {
 				asked <- a

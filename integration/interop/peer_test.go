@@ -172,9 +172,13 @@ func (p *peer) task(a ike.Action) ike.Event {
 var protoNames = map[uint8]string{ike.ESP: "esp", ike.AH: "ah"}
 
 func (p *peer) put(c ike.Child, src, dst netip.Addr, spi uint32, key, auth []byte) error {
-	alg := []string{"aead", "rfc4106(gcm(aes))", "0x" + hex.EncodeToString(key), "128"}
-	if c.Proto == ike.AH {
-		alg = []string{"auth-trunc", c.Integ.Linux(), "0x" + hex.EncodeToString(auth), fmt.Sprint(c.Integ.ICVBits())}
+	alg := []string{"auth-trunc", c.Integ.Linux(), "0x" + hex.EncodeToString(auth), fmt.Sprint(c.Integ.ICVBits())}
+	switch {
+	case c.Proto == ike.AH:
+	case c.Encr.Combined():
+		alg = []string{"aead", c.Encr.Linux(), "0x" + hex.EncodeToString(key), fmt.Sprint(c.Encr.ICVBits())}
+	default:
+		alg = append(alg, "enc", c.Encr.Linux(), "0x"+hex.EncodeToString(key))
 	}
 	line := fmt.Sprintf("-n %s xfrm state add src %v dst %v proto %s spi %#x reqid %d mode %v replay-window 32",
 		p.netns, src, dst, protoNames[c.Proto], spi, c.ReqID, c.Mode)
