@@ -37,6 +37,7 @@ type addr struct {
 
 // router is what a router told last.
 type router struct {
+	Heard  time.Time // last
 	Router host.Router
 	First  time.Time // since the link came up
 	Until  time.Time // zero: never over

@@ -25,8 +25,15 @@ const (
 
 // asks tells whether a router solicitation is wanted on the link.
 func (l *link) asks() bool {
-	return l.Pref >= 0 && !l.UpSince.IsZero() && len(l.Routers) == 0 && l.Asked < maxSolicitations
+	return l.Pref >= 0 && !l.UpSince.IsZero() && l.Asked < maxSolicitations &&
+		!slices.ContainsFunc(l.Routers, func(r router) bool { return !l.early(r) })
 }
+
+// earlyTime is how long after a link came up an advertisement may be one of the link before: the host
+// tells of links and of what arrives by different ways, and either may be late.
+const earlyTime = 5 * time.Millisecond
+
+func (l *link) early(r router) bool { return r.Heard.Sub(l.UpSince) < earlyTime }
 
 // solicit asks for routers on links that came up: at once, since a moving node must not wait.
 func (m *Machine) solicit(now time.Time, out []Action) []Action {
@@ -57,6 +64,12 @@ func (m *Machine) routerSeen(now time.Time, r host.Router, out []Action) []Actio
 		if lifetime(r) <= 0 {
 			return out // it says that it is none
 		}
+		// One of the link before is not heard here, and others are.
+		l.Routers = slices.DeleteFunc(l.Routers, func(o router) bool {
+			return l.early(o) && now.Sub(l.UpSince) >= earlyTime && !slices.ContainsFunc(o.Router.Prefixes, func(p host.RouterPrefix) bool {
+				return slices.ContainsFunc(r.Prefixes, func(q host.RouterPrefix) bool { return p.Prefix == q.Prefix })
+			})
+		})
 		m.makeRoom(l)
 		l.Routers = append(l.Routers, router{First: now})
 		e = &l.Routers[len(l.Routers)-1]
@@ -65,7 +78,7 @@ func (m *Machine) routerSeen(now time.Time, r host.Router, out []Action) []Actio
 		}
 	}
 	r.Prefixes = m.bounded(r.Prefixes)
-	e.Router = r
+	e.Router, e.Heard = r, now
 	e.Until = now.Add(lifetime(r))
 	if r.Interval > 0 {
 		e.Until = earlier(e.Until, now.Add(missedAdvertisements*r.Interval))
