@@ -76,7 +76,7 @@ func stagesOf(mode string) ([]stage, error) {
 			argv: append([]string{"go", "run", "./integration/cmd/vmtest", "-json", "-kernel", name}, kernel...),
 		}
 	}
-	stages = append(stages, onKernel("uml", 10*time.Minute), story("quick story", "out/test", "-quick"))
+	stages = append(stages, onKernel("uml", 15*time.Minute), story("quick story", "out/test", "-quick"))
 	if mode == "check" {
 		soak := stage{name: "simulator, many seeds", timeout: 20 * time.Minute, env: []string{"MIP6_SIM_SEEDS=2000"},
 			argv: []string{"go", "test", "-json", "-count=1", "-timeout", "20m", "-run", "Soak", "./integration/sim"}}
