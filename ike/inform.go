@@ -132,6 +132,7 @@ func (m *Machine) moved(e Moved) {
 	if s == nil || s.state == stateGone {
 		return
 	}
+	m.movedAlong(s, e)
 	local, remote := s.local, s.remote
 	if e.Local.IsValid() {
 		local = e.Local

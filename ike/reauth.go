@@ -125,6 +125,7 @@ func (m *Machine) reauthDone(s *sa) {
 	}
 	s.unlink()
 	if old.state == stateUp {
+		s.trail = old.id
 		m.finishQuietly(old, ReasonReplaced)
 	}
 }
@@ -155,6 +156,29 @@ func (m *Machine) renewMore(s, old *sa) bool {
 }
 
 func (w ChildWant) sameRole(o ChildWant) bool { return w.Name == o.Name && w.ReqID == o.ReqID }
+
+// movedAlong has the other IKE SA of a reauthentication follow a move.
+func (m *Machine) movedAlong(s *sa, e Moved) {
+	fresh, old := s.reauth, s.replaces
+	if fresh != nil && fresh.state == stateInit { // its messages name the old addresses (§2.23)
+		s.unlink()
+		m.vanish(fresh)
+		s.reauthAt = m.now.Add(time.Second)
+		m.schedule(s)
+		return
+	}
+	s.reauth, s.replaces = nil, nil // not back again
+	for _, o := range []*sa{fresh, old, m.sas[s.trail]} {
+		if o != nil {
+			back, forth := o.reauth, o.replaces
+			o.reauth, o.replaces = nil, nil
+			e.SA = o.id
+			m.moved(e)
+			o.reauth, o.replaces = back, forth
+		}
+	}
+	s.reauth, s.replaces = fresh, old
+}
 
 // finishQuietly ends an IKE SA, telling the peer, of which the owner knows that
 // there is another in its place.

@@ -78,6 +78,7 @@ type sa struct {
 
 	// A reauthentication: the new IKE SA, and back. began: the first of the line was ours.
 	reauth, replaces *sa
+	trail            SAID        // the old one, while it is being deleted
 	renewing         []ChildWant // what a reauthentication has asked for
 	began            bool
 	outdated         bool // by another of the peer's (UniqueReplace)
