@@ -30,7 +30,7 @@ func (m *Machine) startChild(s *sa, j job, old *child) {
 		m.childFailed(s, 0, "no randomness")
 		return
 	}
-	if g := firstKE(p.offers); g != transform.KENone {
+	if g := guessKE(p.offers, s.suite.KE); g != transform.KENone {
 		if !m.childKE(s, p, g) {
 			return
 		}

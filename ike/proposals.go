@@ -50,15 +50,20 @@ func (c Conn) checkProposals() error {
 	return nil
 }
 
-// firstKE is the method for the KE payload of a child's exchange: the first of
-// any proposal, for the peer may choose one that has it (RFC 7296 §1.3.1).
-func firstKE(offers []transform.Offer) transform.KE {
+// guessKE is the method for the KE payload of a CREATE_CHILD_SA exchange: the one
+// that made the IKE SA, for the peer has it, where a proposal allows it; else the
+// first of any, for the peer may choose that proposal (RFC 7296 §1.3.1).
+func guessKE(offers []transform.Offer, last transform.KE) transform.KE {
+	first := transform.KENone
 	for _, o := range offers {
 		for _, k := range o.KE {
-			if k != transform.KENone {
+			switch {
+			case k == last:
 				return k
+			case first == transform.KENone:
+				first = k
 			}
 		}
 	}
-	return transform.KENone
+	return first
 }

@@ -24,7 +24,7 @@ func spiBytes8(v uint64) []byte { return binary.BigEndian.AppendUint64(nil, v) }
 func (m *Machine) startRekeySA(s *sa, j job) {
 	r := &saRekey{ni: make([]byte, nonceLen)}
 	id, ok := m.newSPI()
-	ke, err := s.conn.IKE[0].KE[0].Generate(m.rand)
+	ke, err := guessKE(s.conn.IKE, s.suite.KE).Generate(m.rand)
 	if !ok || err != nil || !m.random(r.ni) {
 		s.rekeyAt = m.now.Add(temporaryWait)
 		return

@@ -218,6 +218,24 @@ func TestInvalidKEOfAllMethods(t *testing.T) {
 	}
 }
 
+// TestRekeyGuess: who had to be told the method once is not told again at each rekey.
+func TestRekeyGuess(t *testing.T) {
+	w, mn, ha := pair(t, 2, func(s *setup) {
+		s.haCfg.Conns[0].IKE, s.haCfg.Conns[0].ESP = ikeOffers(t, "aes128-sha256-modp2048"), espOffers(t, "aes128-sha256-modp2048")
+		s.mnCfg.Conns[0].ESP = espOffers(t, "aes128gcm16-x25519", "aes128-sha256-ecp384-modp2048")
+	})
+	a, _ := connect(t, w, mn, ha)
+	from := ha.m.Stats().InvalidKE
+	mn.step(RekeyChild{SA: a, SPIIn: mn.byName("payload").SPIIn})
+	w.run(time.Second, nil)
+	mn.step(RekeySA{a})
+	w.run(time.Second, nil)
+	if len(find[ChildRekeyed](mn)) != 1 || len(find[SARekeyed](mn)) != 1 || from != 1 || ha.m.Stats().InvalidKE != from {
+		t.Errorf("%d times told at first, %d in all%s", from, ha.m.Stats().InvalidKE, mn.dump())
+	}
+	agree(t, mn, ha, 2)
+}
+
 // TestChildInvalidKE: CREATE_CHILD_SA is repeated with the group that the responder wants (§1.3),
 // and where only a later proposal has a group, there is a KE payload for it.
 func TestChildInvalidKE(t *testing.T) {

@@ -52,6 +52,9 @@ func ParseIKEOffer(s string) (Offer, error) {
 			o.Integ = nil
 		}
 	}
+	if len(o.PRF) == 0 && len(o.Encr) > 0 {
+		return Offer{}, fmt.Errorf("%w: proposal %q names no prf, nor an integrity algorithm that has one", ErrInvalid, s)
+	}
 	if err = o.Check(message.ProtoIKE); err != nil {
 		return Offer{}, err
 	}

@@ -11,12 +11,12 @@ import (
 func TestLegacyPeers(t *testing.T) {
 	for _, c := range []mistake{
 		{"in [ike]", goodMN, "[mn]\n", "[ike]\nike_proposals = [\"aes128-sha1-modp2048\"]\nesp_proposals = [\"aes128-sha256\", \"3des-sha256\"]\n[mn]\n", []string{
-			`2: ike.ike_proposals[1]: expected a proposal such as "aes128gcm16-prfsha256-x25519" (sha1, prfsha1 is only for a [[peer]] with legacy = true)`,
-			`3: ike.esp_proposals[2]: expected a proposal such as "aes128gcm16-esn" (3des is only for a [[peer]] with legacy = true)`}},
+			`2: ike.ike_proposals[1]: expected a proposal such as "aes128gcm16-prfsha256-x25519" (only a [[peer]] with legacy = true may have sha1, prfsha1)`,
+			`3: ike.esp_proposals[2]: expected a proposal such as "aes128gcm16-esn" (only a [[peer]] with legacy = true may have 3des)`}},
 		{"in a peer", goodMN, "auth = \"psk\"\n", "auth = \"psk\"\nike_proposals = [\"aes128-sha256-modp1024\"]\n", []string{
-			`9: peer[1].ike_proposals[1]: expected a proposal such as "aes128gcm16-prfsha256-x25519" (modp1024 is only for`}},
+			`9: peer[1].ike_proposals[1]: expected a proposal such as "aes128gcm16-prfsha256-x25519" (only a [[peer]] with legacy = true may have modp1024`}},
 		{"in a peer that is not", goodMN, "auth = \"psk\"\n", "auth = \"psk\"\nlegacy = false\nah_proposals = [\"sha1\"]\n", []string{
-			`10: peer[1].ah_proposals[1]: expected a proposal such as "sha256-esn-noesn" (sha1 is only for`}},
+			`10: peer[1].ah_proposals[1]: expected a proposal such as "sha256-esn-noesn" (only a [[peer]] with legacy = true may have sha1`}},
 		{"no word", goodMN, "auth = \"psk\"\n", "auth = \"psk\"\nlegacy = \"yes\"\n", []string{`9: peer[1].legacy: expected true or false`}},
 		{"both kinds", goodMN, "[mn]\n", "[ike]\nesp_proposals = [\"aes128gcm16-aes128-sha256\", \"aes128\", \"aes128gcm16-sha256\"]\n[mn]\n", []string{
 			`2: ike.esp_proposals[1]: expected a proposal such as "aes128gcm16-esn" (invalid value: aes128gcm16 and aes128 go in proposals of their own`,

@@ -94,7 +94,7 @@ func TestMistakes(t *testing.T) {
 		{"number as text", goodMN, "[mn]\n", "[ike]\nreplay_window = \"512\"\n[mn]\n", []string{
 			`2: ike.replay_window: expected a whole number from 32 to 4096, found "512"`}},
 		{"proposals", goodMN, "[mn]\n", "[ike]\nike_proposals = [\"aes128gcm16-x25519\", \"rot13\"]\nesp_proposals = []\n[mn]\n", []string{
-			`2: ike.ike_proposals[1]: expected a proposal such as "aes128gcm16-prfsha256-x25519" (invalid value: an IKE proposal needs cipher, prf and key exchange`,
+			`2: ike.ike_proposals[1]: expected a proposal such as "aes128gcm16-prfsha256-x25519" (invalid value: proposal "aes128gcm16-x25519" names no prf`,
 			`2: ike.ike_proposals[2]: expected a proposal such as "aes128gcm16-prfsha256-x25519" (unsupported algorithm: "rot13"`,
 			`3: ike.esp_proposals: expected at least one proposal`}},
 		{"rekey after the end", goodMN, "[mn]\n", "[ike]\nchild_rekey = \"1h\"\nchild_hard = \"30m\"\n[mn]\n", []string{

@@ -171,7 +171,7 @@ func (t *table) offers(key string, kind offerKind, legacy bool, dst *[]transform
 		case !kind.ike && len(o.PRF) > 0:
 			return kind.want
 		case !legacy && len(o.Legacy()) > 0:
-			return fmt.Sprintf("%s (%s is only for a [[peer]] with legacy = true)", kind.want, strings.Join(o.Legacy(), ", "))
+			return fmt.Sprintf("%s (only a [[peer]] with legacy = true may have %s)", kind.want, strings.Join(o.Legacy(), ", "))
 		}
 		out = append(out, o)
 		return ""
