@@ -30,7 +30,7 @@ func (s *story) roAttack(ctx context.Context) error {
 	}
 	defer c.close()
 	w := Window{From: time.Now()}
-	for _, f := range []func(context.Context, *crafted) error{s.forgedUpdates, s.oldNonces, s.sequences, s.reflected, s.withoutBinding} {
+	for _, f := range []func(context.Context, *crafted) error{s.forgedUpdates, s.oldNonces, s.sequences, s.reflected, s.withoutBinding, s.liesToNode} {
 		if err := f(ctx, c); err != nil {
 			return err
 		}

@@ -15,7 +15,7 @@ func (s *story) roFallback(ctx context.Context) error {
 	for _, f := range []struct {
 		name string
 		run  func(context.Context) error
-	}{{"stopped", s.cnStops}, {"forgotten", s.cnForgets}, {"never known", s.cnWithout}, {"unlearned", s.cnUnlearns}} {
+	}{{"stopped", s.cnStops}, {"forgotten", s.cnForgets}, {"never known", s.cnWithout}, {"unlearned", s.cnUnlearns}, {"there, node killed", s.nodeKilled}} {
 		if err := f.run(ctx); err != nil {
 			return fmt.Errorf("correspondent %s: %w", f.name, err)
 		}

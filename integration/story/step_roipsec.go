@@ -192,7 +192,10 @@ func (s *story) protectedMove(ctx context.Context, name, proto string, p *pings)
 	s.check(name+": no IKE message, the same SAs", n == 0 && len(before) == 4 && same(before, after), "%s; %s", where, strings.Join(after, ", "))
 	d, lost := p.outage(w)
 	s.check(name+": directly again at once", on.Sub(up) < 2*time.Second && d < time.Second, "%.2f s after the carrier's return; outage %s ms, %d pings", on.Sub(up).Seconds(), ms(millis(d)), lost)
-	return s.checkCovered(ctx, name, proto, w, coa)
+	if err := s.checkCovered(ctx, name, proto, w, coa); err != nil || proto != "esp" {
+		return err
+	}
+	return s.protectedForgets(ctx, "roipsec "+proto, p)
 }
 
 // protoSPIs are the SPIs of transport SAs between the pair at both ends.
