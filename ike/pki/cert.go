@@ -58,7 +58,7 @@ func readCerts(certs []Cert) (leaf *x509.Certificate, others *x509.CertPool, err
 		if c.Encoding != encodingX509 {
 			continue
 		}
-		if x, err := x509.ParseCertificate(c.Data); err == nil && checkKey(x.PublicKey) == nil {
+		if x, err := x509.ParseCertificate(c.Data); err == nil && CheckKey(x.PublicKey) == nil {
 			others.AddCert(x)
 		}
 	}
@@ -90,7 +90,7 @@ func (e *entry) checkPath(leaf *x509.Certificate, others *x509.CertPool, r Verif
 
 func checkChainKeys(chain []*x509.Certificate) error {
 	for _, c := range chain {
-		if err := checkKey(c.PublicKey); err != nil {
+		if err := CheckKey(c.PublicKey); err != nil {
 			return err
 		}
 	}

@@ -67,7 +67,7 @@ func NewKeyring(creds []Credentials) (*Keyring, error) {
 			return nil, fmt.Errorf("%w: connection %s: %v", ErrConfig, c.Conn, err)
 		}
 		for _, ca := range c.CAs {
-			if err := checkKey(ca.PublicKey); err != nil {
+			if err := CheckKey(ca.PublicKey); err != nil {
 				return nil, fmt.Errorf("%w: connection %s: authority %q: %v", ErrConfig, c.Conn, ca.Subject, err)
 			}
 			e.roots.AddCert(ca)
@@ -96,7 +96,7 @@ func (e *entry) checkChain() error {
 	if !ok || !pub.Equal(cert.PublicKey) {
 		return errors.New("the private key does not belong to the certificate")
 	}
-	return checkKey(e.Key.Public())
+	return CheckKey(e.Key.Public())
 }
 
 // secret finds the key for a pair of identities.

@@ -22,7 +22,7 @@ func (e *entry) sign(r ProveRequest) (Proof, error) {
 	if e.Key == nil {
 		return Proof{}, fmt.Errorf("%w: no certificate for connection %q", ErrNoKey, r.Conn)
 	}
-	if err := checkKey(e.Key.Public()); err != nil {
+	if err := CheckKey(e.Key.Public()); err != nil {
 		return Proof{}, err
 	}
 	p := Proof{Certs: e.certsFor(r.CertReqs)}
@@ -168,8 +168,8 @@ const minRSA = 2048
 // maxRSA bounds what a verification may cost.
 const maxRSA = 8192
 
-// checkKey refuses public keys that are weak, or of no kind that we know.
-func checkKey(pub crypto.PublicKey) error {
+// CheckKey refuses public keys that are weak, or of no kind that we know.
+func CheckKey(pub crypto.PublicKey) error {
 	switch k := pub.(type) {
 	case *rsa.PublicKey:
 		if n := k.N.BitLen(); n < minRSA || n > maxRSA {

@@ -14,7 +14,7 @@ import (
 // checkSignature checks AUTH with the key of the certificate. SHA-1 counts only
 // for a peer that is named legacy.
 func checkSignature(leaf *x509.Certificate, r VerifyRequest, legacy bool) error {
-	if err := checkKey(leaf.PublicKey); err != nil {
+	if err := CheckKey(leaf.PublicKey); err != nil {
 		return err
 	}
 	switch r.AuthMethod {

@@ -8,10 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 
 	"github.com/mip6/mip6/ike/message"
+	"github.com/mip6/mip6/ike/pki"
 )
 
 // certificates reads certificate, private_key and ca, and the files that they name.
@@ -22,6 +22,9 @@ func (ld *loader) certificates(t *table, p *Peer) {
 		} else {
 			for _, c := range certs {
 				p.Chain = append(p.Chain, c.Raw)
+			}
+			if err := pki.CheckKey(certs[0].PublicKey); err != nil {
+				t.fail("certificate", "%s: %v", p.Certificate, err)
 			}
 			ld.ownCert(t, p, certs[0])
 		}
@@ -40,6 +43,11 @@ func (ld *loader) certificates(t *table, p *Peer) {
 		certs, err := readCerts(s)
 		if err != nil {
 			return "a PEM file of certificates (" + err.Error() + ")"
+		}
+		for _, c := range certs {
+			if err := pki.CheckKey(c.PublicKey); err != nil {
+				return "authorities with strong keys (" + err.Error() + ")"
+			}
 		}
 		p.CA = append(p.CA, s)
 		p.CAs = append(p.CAs, certs...)
@@ -64,8 +72,11 @@ func (ld *loader) ownCert(t *table, p *Peer, c *x509.Certificate) {
 		return
 	}
 	names := certNames(c)
-	if !slices.Contains(names, p.LocalID) {
+	switch {
+	case !pki.Vouches(c, p.LocalID):
 		t.fail("local_id", "expected a name that the certificate vouches for, one of %s, found %q", idNames(names), p.LocalID)
+	case p.LocalID.Type == message.IDDERDN: // to the octet: a peer may compare no better
+		p.LocalID.Data = string(c.RawSubject)
 	}
 }
 

@@ -172,6 +172,10 @@ type IKE struct {
 	ESPProposals      []transform.Offer
 	AHProposals       []transform.Offer
 	ReplayWindow      uint32 // packets
+	ChildBytes        Volume
+	ChildPackets      Volume
+	Reauth            time.Duration // 0: never
+	Unique            Unique
 }
 
 // Peer is [[peer]]: with whom and how IKE is spoken.
@@ -200,6 +204,11 @@ type Peer struct {
 	IKEHard      time.Duration
 	ChildRekey   time.Duration
 	ChildHard    time.Duration
+	ChildBytes   Volume
+	ChildPackets Volume
+	Reauth       time.Duration
+	Unique       Unique
+	RSAPadding   Padding
 }
 
 // NAT says what is done about address translation between us and a peer.

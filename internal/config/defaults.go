@@ -51,6 +51,7 @@ func defaultIKE() IKE {
 		ESPProposals: mustOffers(transform.ParseOffer, "aes128gcm16-esn-noesn", "aes256gcm16-esn-noesn", "aes128-aes256-sha256-esn-noesn"), // RFC 8221 likewise
 		AHProposals:  mustOffers(transform.ParseAHOffer, "sha256-esn-noesn"),
 		ReplayWindow: 1024,
+		Unique:       UniqueContact,
 	}
 }
 

@@ -99,6 +99,20 @@ func TestMistakes(t *testing.T) {
 			`3: ike.esp_proposals: expected at least one proposal`}},
 		{"rekey after the end", goodMN, "[mn]\n", "[ike]\nchild_rekey = \"1h\"\nchild_hard = \"30m\"\n[mn]\n", []string{
 			`3: ike.child_hard: expected more than child_rekey, which is 1h`}},
+		{"volumes", goodMN, "[mn]\n", "[ike]\nchild_rekey_bytes = \"10GiB\"\nchild_hard_bytes = \"1GiB\"\nchild_rekey_packets = \"1KiB\"\nchild_hard_packets = 7\n[mn]\n", []string{
+			`3: ike.child_hard_bytes: expected more than child_rekey_bytes, which is 10737418240`,
+			`4: ike.child_rekey_packets: expected 0 or a whole number from 100 on, found "1KiB"`,
+			`5: ike.child_hard_packets: expected 0 or a whole number from 100 on, found the number 7`}},
+		{"volume of another unit", goodMN, "[mn]\n", "[ike]\nchild_rekey_bytes = \"10GB\"\nchild_hard_bytes = -1\n[mn]\n", []string{
+			`2: ike.child_rekey_bytes: expected 0 or a whole number from 1024 on, or with a unit such as "64MiB" or "10GiB", found "10GB"`,
+			`3: ike.child_hard_bytes: expected 0 or a whole number from 1024 on, or with a unit`}},
+		{"volume that is too much", goodMN, "[mn]\n", "[ike]\nchild_rekey_bytes = \"99999999999TiB\"\n[mn]\n", []string{
+			`2: ike.child_rekey_bytes: expected 0 or a whole number`}},
+		{"reauth and unique", goodMN, "[mn]\n", "[ike]\nreauth = \"2s\"\nunique = \"yes\"\n[mn]\n", []string{
+			`2: ike.reauth: expected "0s" (never) or a duration from 10s on, found "2s"`,
+			`3: ike.unique: expected "contact" or "replace" or "keep" or "never", found "yes"`}},
+		{"padding", goodMN, `auth = "psk"`, "auth = \"psk\"\nrsa_padding = \"oaep\"", []string{`9: peer[1].rsa_padding: expected "pss" or "pkcs1", found "oaep"`}},
+		{"distinguished name", goodMN, `remote_id = "ha.example.org"`, `remote_id = "C=DE, XN=ha"`, []string{`7: peer[1].remote_id: expected an identity`}},
 		{"ports", goodMN, "[mn]\n", "[ike]\nport = 70000\ncookie_threshold = 0\n[mn]\n", []string{
 			`2: ike.port: expected a whole number from 1 to 65535, found the number 70000`,
 			`3: ike.cookie_threshold: expected -1 (always) or a number from 1 on`}},

@@ -17,6 +17,7 @@ func (ld *loader) peer(t *table, c *Config) Peer {
 	k := c.IKE
 	p := Peer{
 		NAT: NATAuto, DPD: k.DPD, IKEProposals: k.IKEProposals, ESPProposals: k.ESPProposals, AHProposals: k.AHProposals,
+		ChildBytes: k.ChildBytes, ChildPackets: k.ChildPackets, Reauth: k.Reauth, Unique: k.Unique, RSAPadding: PaddingPSS,
 		IKERekey: k.IKERekey, IKEHard: k.IKEHard, ChildRekey: k.ChildRekey, ChildHard: k.ChildHard,
 	}
 	t.need("name", "local_id", "remote_id")
@@ -29,7 +30,9 @@ func (ld *loader) peer(t *table, c *Config) Peer {
 	}
 	ld.secret(t, "psk", "psk_file", &p.PSK)
 	ld.certificates(t, &p)
-	t.lifetimes(&lifetimes{&p.DPD, &p.IKERekey, &p.IKEHard, &p.ChildRekey, &p.ChildHard})
+	t.lifetimes(&lifetimes{&p.DPD, &p.IKERekey, &p.IKEHard, &p.ChildRekey, &p.ChildHard, &p.Reauth, &p.ChildBytes, &p.ChildPackets})
+	oneOf(t, "unique", &p.Unique, UniqueContact, UniqueReplace, UniqueKeep, UniqueNever)
+	oneOf(t, "rsa_padding", &p.RSAPadding, PaddingPSS, PaddingPKCS1)
 	t.boolean("legacy", &p.Legacy)
 	oneOf(t, "nat", &p.NAT, NATAuto, NATForce, NATOff)
 	t.offers("ike_proposals", ikeOffers, p.Legacy, &p.IKEProposals)

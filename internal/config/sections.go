@@ -107,21 +107,30 @@ func (ld *loader) ike(root *table, c *Config) {
 		k.Jitter = -1
 	}
 	integer(t, "replay_window", 32, 4096, &k.ReplayWindow)
-	t.lifetimes(&lifetimes{&k.DPD, &k.IKERekey, &k.IKEHard, &k.ChildRekey, &k.ChildHard})
+	t.lifetimes(&lifetimes{&k.DPD, &k.IKERekey, &k.IKEHard, &k.ChildRekey, &k.ChildHard, &k.Reauth, &k.ChildBytes, &k.ChildPackets})
+	oneOf(t, "unique", &k.Unique, UniqueContact, UniqueReplace, UniqueKeep, UniqueNever)
 	t.offers("ike_proposals", ikeOffers, false, &k.IKEProposals)
 	t.offers("esp_proposals", espOffers, false, &k.ESPProposals)
 	t.offers("ah_proposals", ahOffers, false, &k.AHProposals)
 }
 
-// lifetimes are the times that both [ike] and [[peer]] may set.
+// lifetimes are the times and volumes that both [ike] and [[peer]] may set.
 type lifetimes struct {
-	dpd, ikeRekey, ikeHard, childRekey, childHard *time.Duration
+	dpd, ikeRekey, ikeHard, childRekey, childHard, reauth *time.Duration
+	bytes, packets                                        *Volume
 }
 
 func (t *table) lifetimes(l *lifetimes) {
 	t.duration("dpd", 0, day, l.dpd)
 	t.pairOfTimes("ike_rekey", "ike_hard", l.ikeRekey, l.ikeHard)
 	t.pairOfTimes("child_rekey", "child_hard", l.childRekey, l.childHard)
+	t.volume("child_rekey_bytes", "child_hard_bytes", true, 1<<10, l.bytes)
+	t.volume("child_rekey_packets", "child_hard_packets", false, 100, l.packets)
+	t.duration("reauth", 0, longTime, l.reauth)
+	if *l.reauth > 0 && *l.reauth < 10*time.Second {
+		t.fail("reauth", `expected "0s" (never) or a duration from 10s on, found %q`, short(*l.reauth))
+		*l.reauth = 0
+	}
 }
 
 // pairOfTimes reads when to rekey and when the end is. Where only the first is said,

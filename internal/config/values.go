@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mip6/mip6/ike/message"
+	"github.com/mip6/mip6/ike/pki"
 	"github.com/mip6/mip6/ike/transform"
 )
 
@@ -125,7 +126,7 @@ func unicast(a netip.Addr) bool {
 	return a.Is6() && !a.Is4In6() && a.Zone() == "" && a.IsGlobalUnicast()
 }
 
-const wantIdentity = `an identity: a host name, user@host, an IP address, "keyid:HEX" or "dn:HEX"`
+const wantIdentity = `an identity: a host name, user@host, an IP address, a distinguished name as "C=DE, CN=mn", "keyid:HEX" or "dn:HEX"`
 
 func (t *table) identity(key string, dst *message.Identity) bool {
 	var s string
@@ -143,7 +144,11 @@ func (t *table) identity(key string, dst *message.Identity) bool {
 
 func parseIdentity(s string) (message.Identity, bool) {
 	id, err := message.ParseIdentity(s)
-	return id, err == nil && !strings.ContainsAny(s, " \t\r\n*") && len(s) < 2048
+	odd := " \t\r\n*"
+	if id.Type == message.IDDERDN { // whose values may have both
+		odd = "\t\r\n"
+	}
+	return id, err == nil && !strings.ContainsAny(s, odd) && len(s) < 2048
 }
 
 // offerKind is what the proposals of a list are for.
@@ -193,7 +198,7 @@ func (t *table) legacy(p *Peer) {
 			}
 		}
 	}
-	if p.Legacy {
+	if p.Legacy && p.LocalAuth != pki.Signature && p.RemoteAuth != pki.Signature {
 		t.ld.warn(join(t.path, "legacy"), "no proposal of this peer names sha1, prfsha1, 3des or modp1024")
 	}
 }

@@ -9,7 +9,8 @@ import (
 func keyring(cfg *config.Config) (*pki.Keyring, error) {
 	var all []pki.Credentials
 	for _, p := range cfg.Peers {
-		c := pki.Credentials{Conn: p.Name, Chain: p.Chain, Key: p.Key, CAs: p.CAs}
+		c := pki.Credentials{Conn: p.Name, Chain: p.Chain, Key: p.Key, CAs: p.CAs,
+			PKCS1: p.RSAPadding == config.PaddingPKCS1, Legacy: p.Legacy}
 		if len(p.PSK) > 0 {
 			c.Secrets = append(c.Secrets, pki.Secret{Key: p.PSK})
 		}

@@ -227,10 +227,24 @@ func ikeConfig(cfg *config.Config, keys *pki.Keyring) ike.Config {
 			// new one, or its lifetime is over.
 			KeepChildren: true,
 			NAT:          natPolicy(p.NAT), Mobile: cfg.MN != nil || cfg.HA != nil || cfg.CN != nil,
+			ChildBytes: ike.Volume(p.ChildBytes), ChildPackets: ike.Volume(p.ChildPackets),
+			Reauth: p.Reauth, Unique: unique(p.Unique),
 			IKERekey: p.IKERekey, IKEHard: p.IKEHard, ChildRekey: p.ChildRekey, ChildHard: p.ChildHard,
 		})
 	}
 	return out
+}
+
+func unique(u config.Unique) ike.Unique {
+	switch u {
+	case config.UniqueReplace:
+		return ike.UniqueReplace
+	case config.UniqueKeep:
+		return ike.UniqueKeep
+	case config.UniqueNever:
+		return ike.UniqueNever
+	}
+	return ike.UniqueContact
 }
 
 func natPolicy(n config.NAT) ike.NAT {
