@@ -61,24 +61,18 @@ func (k *keyLog) close() {
 	}
 }
 
-// ikeSA logs an IKE SA: SPIs, encryption keys with their salts, cipher,
-// integrity keys, integrity algorithm. A cipher that Wireshark has no name for
-// stands in a comment: one bad line and Wireshark reads none.
+// ikeSA logs an IKE SA.
 func (k *keyLog) ikeSA(a ike.Keys) {
 	if k.ike == nil {
 		return
 	}
-	comment, enc := "", a.WiresharkEnc
-	if enc == "" {
-		comment, enc = "# ", a.Encr.String()
-	}
-	k.write(k.ike, fmt.Sprintf("%s%016x,%016x,%x,%x,%q,%x,%x,%q\n",
-		comment, a.SPIi, a.SPIr, a.SKei, a.SKer, enc, a.SKai, a.SKar, a.WiresharkInt))
+	k.write(k.ike, a.Wireshark()+"\n")
 }
 
 // espSA logs one direction of a child SA. Its addresses are left open, because
 // the SA outlives them: they change at each move. AH, whose packets are plain,
-// is not for this table.
+// is not for this table. ChaCha20-Poly1305 stands in a comment: Wireshark 4.0 does
+// not know the name and would read no line at all, later ones do.
 func (k *keyLog) espSA(sa xfrm.SA) {
 	if k.esp == nil || sa.Proto != xfrm.ESP {
 		return
@@ -97,7 +91,11 @@ func (k *keyLog) espSA(sa xfrm.SA) {
 	if sa.Dst.Is4() {
 		ip = "IPv4"
 	}
-	k.write(k.esp, fmt.Sprintf("%q,\"*\",\"*\",\"0x%08x\",%q,\"0x%x\",%q,%q\n", ip, uint32(sa.SPI), cipher, key, integ, auth))
+	comment := ""
+	if sa.AEAD.Name == transform.ChaCha20Poly1305.Linux() {
+		comment = "# "
+	}
+	k.write(k.esp, fmt.Sprintf("%s%q,\"*\",\"*\",\"0x%08x\",%q,\"0x%x\",%q,%q\n", comment, ip, uint32(sa.SPI), cipher, key, integ, auth))
 }
 
 func (k *keyLog) write(f *os.File, line string) {

@@ -37,6 +37,7 @@ func TestKeyLog(t *testing.T) {
 		{Proto: xfrm.ESP, Dst: six, SPI: 0x102, Crypt: xfrm.Crypt{Name: "rfc3686(ctr(aes))", Key: []byte{5}}, Auth: xfrm.Auth{Name: "cmac(aes)", Key: []byte{6}}},
 		{Proto: xfrm.AH, Dst: six, SPI: 0x103, Auth: xfrm.Auth{Name: "hmac(sha256)", Key: []byte{7}}},
 		{Proto: xfrm.ESP, Dst: six, SPI: 0x104}, // larval
+		{Proto: xfrm.ESP, Dst: six, SPI: 0x105, AEAD: xfrm.AEAD{Name: "rfc7539esp(chacha20,poly1305)", Key: []byte{8}}},
 	} {
 		k.espSA(sa)
 	}
@@ -45,11 +46,12 @@ func TestKeyLog(t *testing.T) {
 		ikeFile: `0000000000000001,0000000000000002,03,04,"AES-GCM-256 with 16 octet ICV [RFC5282]",,,"NONE [RFC4306]"
 0000000000000001,0000000000000002,03,04,"AES-CBC-128 [RFC3602]",05,06,"HMAC_SHA2_256_128 [RFC4868]"
 # 0000000000000001,0000000000000002,03,04,"chacha20poly1305",,,"NONE [RFC4306]"
-0000000000000001,0000000000000002,03,04,"3DES [RFC2451]",05,06,"ANY 96-bits of Authentication [No Checking]"
+0000000000000001,0000000000000002,03,04,"3DES [RFC2451]",,,"ANY 96-bits of Authentication [No Checking]"
 `,
 		espFile: `"IPv6","*","*","0x00000100","AES-GCM with 16 octet ICV [RFC4106]","0x0102","NULL",""
 "IPv4","*","*","0x00000101","AES-CBC [RFC3602]","0x03","HMAC-SHA-256-128 [RFC4868]","0x04"
 "IPv6","*","*","0x00000102","AES-CTR [RFC3686]","0x05","ANY 96 bit authentication [no checking]","0x06"
+# "IPv6","*","*","0x00000105","ChaCha20 with Poly1305 [RFC7634]","0x08","NULL",""
 `,
 	} {
 		got, err := os.ReadFile(file)
