@@ -18,8 +18,18 @@ type charon struct {
 
 const charonProgram = "/usr/lib/ipsec/charon"
 
+// flavour is which charon, with what more in its configuration.
+type flavour struct {
+	program string
+	load    string // plugins beside the usual ones
+	extra   string // lines of its section
+}
+
+// debian is the one of Debian's packages.
+var debian = flavour{program: charonProgram}
+
 // startCharon starts one with the connections of swanctl's configuration.
-func startCharon(t testing.TB, netns, swanctl string) *charon {
+func startCharon(t testing.TB, f flavour, netns, swanctl string) *charon {
 	t.Helper()
 	c := &charon{t: t, dir: t.TempDir(), netns: netns}
 	write := func(name, text string) {
@@ -29,7 +39,8 @@ func startCharon(t testing.TB, netns, swanctl string) *charon {
 	}
 	write("swanctl.conf", swanctl)
 	write("strongswan.conf", fmt.Sprintf(`charon {
-  load = random nonce openssl aes gcm ctr cmac chapoly gmp sha1 sha2 hmac kdf pem kernel-netlink socket-default vici
+  load = random nonce openssl aes gcm ctr cmac chapoly gmp sha1 sha2 hmac kdf pem kernel-netlink socket-default vici %s
+  %s
   install_routes = no
   delete_rekeyed_delay = 0
   retransmit_timeout = 1.0
@@ -45,8 +56,8 @@ func startCharon(t testing.TB, netns, swanctl string) *charon {
     cfg = 2
   } }
 }
-`, c.socket(), filepath.Join(c.dir, "log")))
-	cmd := exec.Command("ip", "netns", "exec", netns, charonProgram)
+`, f.load, f.extra, c.socket(), filepath.Join(c.dir, "log")))
+	cmd := exec.Command("ip", "netns", "exec", netns, f.program)
 	cmd.Env = append(os.Environ(), "STRONGSWAN_CONF="+filepath.Join(c.dir, "strongswan.conf"))
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -11,12 +11,14 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/mip6/mip6/ike"
+	"github.com/mip6/mip6/ike/message"
 	"github.com/mip6/mip6/ike/pki"
 )
 
@@ -55,7 +57,12 @@ type peer struct {
 	told      chan ike.Action // what the owner of the policy is told
 	stop      chan struct{}
 	done      chan struct{}
+	// Messages in fragments (RFC 7383): the pieces.
+	fragmentsIn, fragmentsOut atomic.Int64
 }
+
+// isFragment looks at the first payload of an IKE message.
+func isFragment(data []byte) bool { return len(data) > 16 && data[16] == byte(message.TypeSKF) }
 
 func newPeer(t testing.TB, netns string, at netip.AddrPort, cfg ike.Config, keys *pki.Keyring, authorise func(ike.Authorise) ike.Authorised) *peer {
 	t.Helper()
@@ -80,6 +87,9 @@ func newPeer(t testing.TB, netns string, at netip.AddrPort, cfg ike.Config, keys
 			n, from, err := sock.ReadFromUDPAddrPort(b)
 			if err != nil {
 				return
+			}
+			if isFragment(b[:n]) {
+				p.fragmentsIn.Add(1)
 			}
 			select {
 			case p.events <- ike.Datagram{Local: at, Remote: from, Data: append([]byte(nil), b[:n]...)}:
@@ -117,6 +127,9 @@ func (p *peer) run(m *ike.Machine, sock *net.UDPConn) {
 			a := out[0]
 			out = out[1:]
 			if s, ok := a.(ike.Send); ok {
+				if isFragment(s.Data) {
+					p.fragmentsOut.Add(1)
+				}
 				if _, err := sock.WriteToUDPAddrPort(s.Data, s.Remote); err != nil {
 					p.t.Errorf("send: %v", err)
 				}

@@ -28,7 +28,7 @@ var suites = []path{
 // TestSuitesWithCharon: negotiation, keys and protected packets with each
 // algorithm, made, rekeyed and deleted by either side.
 func TestSuitesWithCharon(t *testing.T) {
-	needCharon(t)
+	needCharon(t, debian)
 	var can []path
 	for _, p := range suites {
 		if strings.Contains(p.ike+p.theirs, "ctr") || strings.Contains(p.ike+p.theirs, "cmac") {
@@ -39,5 +39,5 @@ func TestSuitesWithCharon(t *testing.T) {
 		}
 		can = append(can, p)
 	}
-	eachRole(t, can)
+	eachRole(t, debian, can, 0)
 }
