@@ -50,6 +50,9 @@ func (s *story) cnTables(ctx context.Context, home netip.Addr) (string, error) {
 		return "", err
 	}
 	all, err := s.states(ctx, lab.CN)
+	if err != nil {
+		return "", err
+	}
 	text := ""
 	for _, part := range strings.Split(out, "\nsrc ") {
 		if strings.Contains(part, home.String()+"/128") {

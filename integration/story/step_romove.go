@@ -8,8 +8,8 @@ import (
 	"github.com/mip6/mip6/integration/lab"
 )
 
-// noSeconds bounds everything in a move that could hide a timer of seconds.
-const noSeconds = 800 * time.Millisecond
+// noSecondPassed bounds everything in a move that could hide a timer of seconds.
+const noSecondPassed = 800 * time.Millisecond
 
 // roMove moves from foreign link 1 to 2 and back while packets go directly: there the
 // care-of test is new, back its token is still good.
@@ -78,7 +78,7 @@ func (s *story) checkROMove(name string, coti, extra int, r *roMoved) {
 	s.check(name+": the messages that it needs", ok, "CoTI %d, CoT %d, BU %d, BA %d, HoTI %d, HoT %d, errors %d; wanted: CoTI %d, one update, no home test; %d sent again before an answer came",
 		r.count[mhCoTI], r.count[mhCoT], r.count[mhBU], r.count[mhBA], r.count[mhHoTI], r.count[mhHoT], r.count[mhBE], coti, r.repeated)
 	back := max(r.dataUp.Sub(r.haBU), r.dataDown.Sub(r.haBU))
-	s.check(name+": no timer of seconds", !r.dataUp.IsZero() && !r.dataDown.IsZero() && !r.haBU.IsZero() && back < noSeconds,
+	s.check(name+": no timer of seconds", !r.dataUp.IsZero() && !r.dataDown.IsZero() && !r.haBU.IsZero() && back < noSecondPassed,
 		"packets go directly both ways %s ms after the update to the agent; %v", ms(millis(back)), r)
 	first, what := r.coti, "the care-of test"
 	if coti == 0 {

@@ -84,9 +84,8 @@ func (w *world) forge(src, dst, home, final netip.Addr, proto byte, payload []by
 
 // listener takes Mobility Headers to a host's address.
 type listener struct {
-	h    *wHost
-	c    *net.IPConn
-	mark byte
+	h *wHost
+	c *net.IPConn
 }
 
 func (h *wHost) listenMH() *listener {
