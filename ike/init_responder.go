@@ -64,12 +64,7 @@ func (m *Machine) initRequest(e Datagram, h message.Header) {
 		return
 	}
 	group := transform.KE(p.KE.Group)
-	var chosen transform.Chosen
-	for _, c := range conns {
-		if chosen, err = transform.Choose(c.IKE, offered(p), message.ProtoIKE, group); err == nil {
-			break
-		}
-	}
+	chosen, err := chooseIKE(conns, offered(p), group)
 	if err != nil || len(chosen.Proposal.SPI) != 0 {
 		m.stateless(e, h, message.NoProposalChosen, nil)
 		m.emit(Refused{Local: e.Local, Remote: e.Remote, Notify: message.NoProposalChosen,

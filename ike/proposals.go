@@ -67,3 +67,21 @@ func guessKE(offers []transform.Offer, last transform.KE) transform.KE {
 	}
 	return first
 }
+
+// chooseIKE picks a proposal for a peer of which nothing but its address is known:
+// that of the first connection that fits. Those of the past come last, so that
+// a peer of another connection is not led to what that one refuses.
+func chooseIKE(conns []*Conn, ps []message.Proposal, group transform.KE) (c transform.Chosen, err error) {
+	err = transform.ErrNoProposal
+	for _, legacy := range []bool{false, true} {
+		for _, k := range conns {
+			if k.Legacy != legacy {
+				continue
+			}
+			if c, err = transform.Choose(k.IKE, ps, message.ProtoIKE, group); err == nil {
+				return c, nil
+			}
+		}
+	}
+	return c, err
+}

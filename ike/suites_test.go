@@ -202,6 +202,23 @@ func TestLegacyPeerAmongOthers(t *testing.T) {
 	}
 }
 
+// TestModernPeerBesideLegacy: a peer that offers both is not led to what its own connection refuses,
+// whatever the order of the connections.
+func TestModernPeerBesideLegacy(t *testing.T) {
+	w, mn, ha := pair(t, 2, func(s *setup) {
+		s.mnCfg.Conns[0].IKE, s.mnCfg.Conns[0].Legacy = ikeOffers(t, "3des-sha1-modp1024", "aes128-sha256-modp2048"), true
+		past := haConn()
+		past.Name, past.RemoteID = "past", IDMatch{Exact: []message.Identity{cnID}}
+		past.IKE, past.Legacy = ikeOffers(t, "3des-sha1-modp1024"), true
+		s.haCfg.Conns = append([]Conn{past}, s.haCfg.Conns...)
+		s.haKey, s.mnKey = ring(t, haID, "past", "mip6"), ring(t, mnID, "mip6")
+	})
+	connect(t, w, mn, ha)
+	if up := one[SAUp](ha); up.Conn != "mip6" || up.Suite.Encr != transform.AES128CBC {
+		t.Errorf("%s by %s", up.Suite, up.Conn)
+	}
+}
+
 // TestInvalidKEOfAllMethods: the first guess is wrong, the responder names its own.
 func TestInvalidKEOfAllMethods(t *testing.T) {
 	all := "ecp256-ecp384-ecp521-modp2048-modp3072-modp1024"
