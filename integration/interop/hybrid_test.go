@@ -11,7 +11,7 @@ func TestFragmentsWithCharon(t *testing.T) {
 	f := debian
 	f.extra = "fragment_size = 400"
 	needCharon(t, f)
-	eachRole(t, f, []path{{"small", ike.ESP, "aes128gcm16-modp4096", "aes128gcm16-modp4096", "aes128gcm16", "aes128gcm16-prfsha256-modp2048"}}, 300)
+	eachRole(t, f, []path{{name: "small", proto: ike.ESP, ours: "aes128gcm16-modp4096", theirs: "aes128gcm16-modp4096", suite: "aes128gcm16", ike: "aes128gcm16-prfsha256-modp2048"}}, 300)
 }
 
 // strongswan6 is a strongSwan 6, which Debian 12 does not have, built with
@@ -23,12 +23,10 @@ var strongswan6 = flavour{program: "/opt/strongswan6/libexec/ipsec/charon", load
 func TestHybridWithCharon(t *testing.T) {
 	needCharon(t, strongswan6)
 	eachRole(t, strongswan6, []path{
-		{"mlkem768", ike.ESP, "aes128gcm16", "aes128gcm16", "aes128gcm16", "aes128gcm16-prfsha256-x25519-ke1_mlkem768"},
-		{"mlkem1024", ike.ESP, "aes256gcm16", "aes256gcm16", "aes256gcm16", "aes256gcm16-prfsha384-ecp384-ke1_mlkem1024"},
-		{"child", ike.ESP, "aes128gcm16-x25519-ke1_mlkem768", "aes128gcm16-x25519-ke1_mlkem768", "aes128gcm16",
-			"aes128gcm16-prfsha256-x25519-ke1_mlkem768"},
-		{"alone", ike.ESP, "aes128gcm16-mlkem768", "aes128gcm16-mlkem768", "aes128gcm16", "aes128gcm16-prfsha256-x25519"},
-		{"three", ike.ESP, "aes256gcm16-ecp256-ke1_mlkem768-ke2_x25519", "aes256gcm16-ecp256-ke1_mlkem768-ke2_x25519",
-			"aes256gcm16", "aes256-sha256-prfsha512-x25519-ke1_mlkem768-ke2_mlkem1024-ke3_ecp256"},
+		{name: "mlkem768", proto: ike.ESP, ours: "aes128gcm16", theirs: "aes128gcm16", suite: "aes128gcm16", ike: "aes128gcm16-prfsha256-x25519-ke1_mlkem768"},
+		{name: "mlkem1024", proto: ike.ESP, ours: "aes256gcm16", theirs: "aes256gcm16", suite: "aes256gcm16", ike: "aes256gcm16-prfsha384-ecp384-ke1_mlkem1024"},
+		{name: "child", proto: ike.ESP, ours: "aes128gcm16-x25519-ke1_mlkem768", theirs: "aes128gcm16-x25519-ke1_mlkem768", suite: "aes128gcm16", ike: "aes128gcm16-prfsha256-x25519-ke1_mlkem768"},
+		{name: "alone", proto: ike.ESP, ours: "aes128gcm16-mlkem768", theirs: "aes128gcm16-mlkem768", suite: "aes128gcm16", ike: "aes128gcm16-prfsha256-x25519"},
+		{name: "three", proto: ike.ESP, ours: "aes256gcm16-ecp256-ke1_mlkem768-ke2_x25519", theirs: "aes256gcm16-ecp256-ke1_mlkem768-ke2_x25519", suite: "aes256gcm16", ike: "aes256-sha256-prfsha512-x25519-ke1_mlkem768-ke2_mlkem1024-ke3_ecp256"},
 	}, 0)
 }
