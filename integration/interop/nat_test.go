@@ -1,3 +1,5 @@
+//vmtest:timeout 15m
+
 package interop
 
 import (
