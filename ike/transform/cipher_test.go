@@ -416,3 +416,17 @@ func FuzzOpen(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkSK(b *testing.B) {
+	for _, s := range []Suite{{Encr: AES128GCM16}, {Encr: ChaCha20Poly1305}, {Encr: AES128CBC, Integ: IntegHMACSHA256}, {Encr: AES256CTR, Integ: IntegAESCMAC}} {
+		b.Run(s.String(), func(b *testing.B) {
+			p, head, plain := protector(b, s), make([]byte, 32), make([]byte, 300)
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := p.Open(p.Seal(head, plain, 1), len(head)); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -178,6 +178,39 @@ func TestNegotiationOfKinds(t *testing.T) {
 	}
 }
 
+// TestAcceptOfKinds: a responder that mixes what we keep apart is not believed.
+func TestAcceptOfKinds(t *testing.T) {
+	type tr = message.Transform
+	gcm, cbc, sha256, sha1 := tr{Type: 1, ID: 20, KeyBits: 128}, tr{Type: 1, ID: 12, KeyBits: 128}, tr{Type: 3, ID: 12}, tr{Type: 3, ID: 2}
+	offers := []Offer{offer(t, "aes128gcm16"), offer(t, "aes128-sha256")}
+	for _, c := range []struct {
+		name   string
+		number uint8
+		ts     []tr
+		ok     bool
+	}{
+		{"the first", 1, []tr{gcm}, true},
+		{"the first, NONE said", 1, []tr{gcm, {Type: 3}}, true},
+		{"the second", 2, []tr{cbc, sha256}, true},
+		{"combined with integrity", 1, []tr{gcm, sha256}, false},
+		{"combined of the second", 2, []tr{gcm}, false},
+		{"plain of the first", 1, []tr{cbc, sha256}, false},
+		{"plain without integrity", 2, []tr{cbc}, false},
+		{"plain with NONE", 2, []tr{cbc, {Type: 3}}, false},
+		{"integrity that was not offered", 2, []tr{cbc, sha1}, false},
+		{"two of them", 2, []tr{cbc, sha256, sha256}, false},
+		{"another length", 2, []tr{{Type: 1, ID: 12, KeyBits: 256}, sha256}, false},
+		{"no length", 2, []tr{{Type: 1, ID: 12}, sha256}, false},
+		{"integrity alone", 2, []tr{sha256}, false},
+		{"the cipher NULL", 2, []tr{{Type: 1, ID: 11}, sha256}, false},
+	} {
+		p := message.Proposal{Number: c.number, Protocol: 3, SPI: []byte{1, 2, 3, 4}, Transforms: c.ts}
+		if s, _, err := Accept(offers, []message.Proposal{p}, message.ProtoESP); (err == nil) != c.ok || err != nil && !errors.Is(err, ErrInvalid) {
+			t.Errorf("%s: %v %v", c.name, s, err)
+		}
+	}
+}
+
 // TestChildKeysInOrder: of each SA the cipher's key is taken first, with its salt (RFC 7296 §2.17).
 func TestChildKeysInOrder(t *testing.T) {
 	d, ni, nr := []byte("SK_d"), []byte("ni"), []byte("nr")
