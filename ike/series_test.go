@@ -29,19 +29,16 @@ func TestSeriesMessages(t *testing.T) {
 		} else {
 			mn.step(RekeySA{a})
 		}
-		s := mn.m.sas[a]
 		var seen string
 		var link []byte
 		w.drop = func(from *node, x Send) bool {
-			out := s.outP
+			in := mn.m.sas[SAID(peerID(x.Data, false))]
 			if from == mn {
-				out = ha.m.sas[SAID(peerID(x.Data, true))].in
-			} else {
-				out = mn.m.sas[SAID(peerID(x.Data, false))].in
+				in = ha.m.sas[SAID(peerID(x.Data, true))]
 			}
 			h, _ := message.ParseHeader(x.Data)
 			outer, _ := message.Parse(h, x.Data)
-			plain, err := out.Open(x.Data, outer.SK.Offset)
+			plain, err := in.in.Open(x.Data, outer.SK.Offset)
 			if err != nil {
 				t.Fatal(err)
 			}
