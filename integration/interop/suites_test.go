@@ -54,8 +54,8 @@ func TestSuitesWithCharon(t *testing.T) {
 // TestStrangersWithCharon: both kinds of ciphers in proposals of their own, a first
 // guess of the method that is wrong, and what either has by default.
 func TestStrangersWithCharon(t *testing.T) {
-	needCharon(t)
+	needCharon(t, debian)
 	for _, p := range strangers {
-		t.Run(p.name, func(t *testing.T) { eachRole(t, []path{p}) })
+		t.Run(p.name, func(t *testing.T) { eachRole(t, debian, []path{p}, 0) })
 	}
 }
