@@ -28,8 +28,14 @@ type flavour struct {
 // debian is the one of Debian's packages.
 var debian = flavour{program: charonProgram}
 
-// startCharon starts one with the connections of swanctl's configuration.
-func startCharon(t testing.TB, f flavour, netns, swanctl string) *charon {
+// startCharon starts Debian's with the connections of swanctl's configuration.
+func startCharon(t testing.TB, netns, swanctl string) *charon {
+	t.Helper()
+	return debian.start(t, netns, swanctl)
+}
+
+// start starts one of a flavour.
+func (f flavour) start(t testing.TB, netns, swanctl string) *charon {
 	t.Helper()
 	c := &charon{t: t, dir: t.TempDir(), netns: netns}
 	write := func(name, text string) {

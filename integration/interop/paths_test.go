@@ -177,11 +177,16 @@ func ping(t testing.TB, when string) {
 // TestPathsWithCharon: children in transport mode, of ESP and of AH, between a
 // home address and a correspondent, made, rekeyed and deleted by either side.
 func TestPathsWithCharon(t *testing.T) {
-	needCharon(t, debian)
-	eachRole(t, debian, paths, 0)
+	needCharon(t)
+	eachRole(t, paths)
 }
 
-func needCharon(t *testing.T, f flavour) {
+func needCharon(t *testing.T) {
+	t.Helper()
+	debian.need(t)
+}
+
+func (f flavour) need(t *testing.T) {
 	t.Helper()
 	if os.Getenv("MIP6_KERNEL") == "" {
 		t.Skip("needs a kernel with AH and ESP: run by integration/cmd/vmtest")
@@ -191,9 +196,12 @@ func needCharon(t *testing.T, f flavour) {
 	}
 }
 
-// eachRole goes through the lives of these paths with us at either end, with IP
-// datagrams of ours not above a size (0: the usual one).
-func eachRole(t *testing.T, f flavour, paths []path, size int) {
+// eachRole goes through the lives of these paths with us at either end.
+func eachRole(t *testing.T, paths []path) { debian.eachRole(t, paths, 0) }
+
+// eachRole does so with a flavour, with IP datagrams of ours not above a size (0:
+// the usual one).
+func (f flavour) eachRole(t *testing.T, paths []path, size int) {
 	for _, weAre := range []string{"node", "correspondent"} {
 		t.Run(weAre, func(t *testing.T) {
 			hosts(t)
@@ -207,7 +215,7 @@ func eachRole(t *testing.T, f flavour, paths []path, size int) {
 			}
 			cfg, keys := ourConf(t, paths)
 			cfg.FragmentSize = size
-			c := startCharon(t, f, theirs, swanctlConf(paths, remote, local, remoteTS, localTS))
+			c := f.start(t, theirs, swanctlConf(paths, remote, local, remoteTS, localTS))
 			asked := make(chan ike.Authorise, 16)
 			p := newPeer(t, ours, port(local), cfg, keys, func(a ike.Authorise) ike.Authorised {
 				asked <- a

@@ -37,7 +37,7 @@ var strangers = []path{
 // TestSuitesWithCharon: negotiation, keys and protected packets with each
 // algorithm, made, rekeyed and deleted by either side.
 func TestSuitesWithCharon(t *testing.T) {
-	needCharon(t, debian)
+	needCharon(t)
 	var can []path
 	for _, p := range suites {
 		if strings.Contains(p.ike+p.theirs, "ctr") || strings.Contains(p.ike+p.theirs, "cmac") {
@@ -48,14 +48,14 @@ func TestSuitesWithCharon(t *testing.T) {
 		}
 		can = append(can, p)
 	}
-	eachRole(t, debian, can, 0)
+	eachRole(t, can)
 }
 
 // TestStrangersWithCharon: both kinds of ciphers in proposals of their own, a first
 // guess of the method that is wrong, and what either has by default.
 func TestStrangersWithCharon(t *testing.T) {
-	needCharon(t, debian)
+	needCharon(t)
 	for _, p := range strangers {
-		t.Run(p.name, func(t *testing.T) { eachRole(t, debian, []path{p}, 0) })
+		t.Run(p.name, func(t *testing.T) { eachRole(t, []path{p}) })
 	}
 }
