@@ -110,13 +110,10 @@ func (p *Pinger) send(ctx context.Context, from netip.Addr, interval time.Durati
 func (p *Pinger) receive(ctx context.Context) {
 	defer p.done.Done()
 	buf := make([]byte, 2048)
-	for {
+	for ctx.Err() == nil { // the answers to other pingers of this host come here too, without end
 		n, _, err := unix.Recvfrom(p.fd, buf, 0)
 		now := time.Now()
 		if err != nil {
-			if ctx.Err() != nil {
-				return
-			}
 			continue // the time-out, or an ICMP error of an earlier packet
 		}
 		if n < 16 || binary.BigEndian.Uint16(buf[4:]) != p.id {
