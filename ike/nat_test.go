@@ -450,3 +450,71 @@ func TestNATAH(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+// TestFloatWithoutNAT: a peer may change to port 4500 by its own wish, as those with
+// MOBIKE do. It is answered there, without UDP encapsulation, and asked there.
+func TestFloatWithoutNAT(t *testing.T) {
+	w, c, s := natPair(t, nil, nil)
+	w.drop = func(from *node, x Send) bool {
+		h, err := message.ParseHeader(x.Data)
+		if from != c || err != nil || h.Exchange == message.IKESAInit {
+			return false
+		}
+		up := func(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr(), 4500) }
+		w.post(w.now.Add(w.delay), s, Datagram{Local: up(x.Remote), Remote: up(x.Local), Data: slices.Clone(x.Data)})
+		return true
+	}
+	c.call(private, server, natWant(private, server, Tunnel))
+	w.run(time.Second, nil)
+	if i := s.only(t); i.Local.Port() != 4500 || i.Remote.Port() != 4500 || i.NATDetected {
+		t.Errorf("%v %v %v", i.Local, i.Remote, i.NATDetected)
+	}
+	if k := s.byName("payload"); k.LocalPort != 0 || k.RemotePort != 0 {
+		t.Errorf("%+v", k)
+	}
+	from := len(w.sent)
+	s.step(Probe{s.only(t).SA})
+	w.run(time.Second, nil)
+	if x := w.sent[from]; x.Local.Port() != 4500 || x.Remote.Port() != 4500 {
+		t.Errorf("asked at %v", x.Remote)
+	}
+	s.step(Moved{SA: s.only(t).SA, Remote: ap(public)})
+	if r := s.only(t).Remote; r != netip.MustParseAddrPort(public+":4500") {
+		t.Errorf("moved to %v", r)
+	}
+}
+
+// TestNATHostileHashes: hashes of the wrong length, a flood of them, and one kind without
+// the other (CVE class: a comparison that trusts lengths).
+func TestNATHostileHashes(t *testing.T) {
+	h := message.Header{SPIi: 1}
+	local, remote := ap(server), ap(public)
+	good := natHash(1, 0, remote)
+	own := natHash(1, 0, local)
+	body := func(t message.NotifyType, data []byte) message.Notify { return message.Notify{Type: t, Data: data} }
+	src, dst := message.NATDetectionSource, message.NATDetectionDestination
+	flood := []message.Notify{body(dst, own)}
+	for range 10000 {
+		flood = append(flood, body(src, good[:19]))
+	}
+	for i, x := range []struct {
+		n    []message.Notify
+		want natState
+	}{
+		{nil, natState{told: true}},
+		{[]message.Notify{body(src, good), body(dst, own)}, natState{told: true, heard: true}},
+		{[]message.Notify{body(src, nil), body(src, good), body(dst, own)}, natState{told: true, heard: true}},
+		{[]message.Notify{body(src, nil), body(dst, own)}, natState{told: true, heard: true, remote: true}},
+		{[]message.Notify{body(src, append(slices.Clone(good), 0)), body(dst, own[:19])}, natState{told: true, heard: true, remote: true, local: true}},
+		{[]message.Notify{body(src, good)}, natState{told: true}},
+		{[]message.Notify{body(dst, nil)}, natState{told: true, local: true}},
+		{flood, natState{told: true, heard: true, remote: true}},
+		{append(flood, body(src, good)), natState{told: true, heard: true}},
+	} {
+		got := natState{told: true}
+		got.hear(&message.Payloads{Notifies: x.n}, h, local, remote)
+		if got != x.want || got.traverse() != (x.want.heard && x.want.found()) {
+			t.Errorf("%d: %+v, want %+v", i, got, x.want)
+		}
+	}
+}
