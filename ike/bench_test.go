@@ -14,13 +14,14 @@ func BenchmarkHandshake(b *testing.B) {
 	}{
 		{"psk", func() (*world, *node, *node) { return pair(b, 1, nil) }},
 		{"cert", func() (*world, *node, *node) { return certPair(b, nil) }},
+		{"mlkem", func() (*world, *node, *node) { return pair(b, 1, hybrid(b, hybrid768, "")) }},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			w, mn, ha := c.make()
 			b.ReportAllocs()
 			for n := 0; b.Loop(); n++ {
 				mn.initiate(mhWant())
-				w.run(50*time.Millisecond, nil)
+				w.run(80*time.Millisecond, nil)
 				mn.log, ha.log, w.sent = nil, nil, nil
 			}
 			if int(ha.m.Stats().Handshakes) < b.N {

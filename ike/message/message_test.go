@@ -439,6 +439,8 @@ func TestCaptures(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	h, ps := sample()
 	f.Add(Plain(h, ps))
+	f.Add(fragmentMessage(TypeIDi, 1, 3, []byte("what is protected")))
+	f.Add(fragmentMessage(0, 3, 3, nil))
 	for _, name := range captures {
 		if os.Getenv(vectors.Env) != "" {
 			for i, b := range captured(f, name) {
