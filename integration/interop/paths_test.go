@@ -272,9 +272,9 @@ func life(t *testing.T, p *peer, c *charon, x path, initiator bool, localTS, rem
 	check("after our rekey")
 	c.swanctl("--rekey", "--child", x.name)
 	child = await[ike.ChildRekeyed](t, p, "charon's rekey").Child
-	check("after charon's rekey")
+	await[ike.SARekeyed](t, p, "our rekey of the IKE SA")
 	p.events <- ike.RekeySA{SA: sa}
-	sa = await[ike.SARekeyed](t, p, "our rekey of the IKE SA").New
+	await[ike.SARekeyed](t, p, "our rekey of the IKE SA")
 	c.swanctl("--rekey", "--ike", x.name)
 	sa = await[ike.SARekeyed](t, p, "charon's rekey of the IKE SA").New
 	if initiator {
