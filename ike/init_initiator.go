@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/mip6/mip6/ike/message"
-	"github.com/mip6/mip6/ike/pki"
 	"github.com/mip6/mip6/ike/transform"
 )
 
@@ -201,11 +200,8 @@ func certReqs(p *message.Payloads) [][]byte {
 
 // certReqBody is our CERTREQ, if the peer is to show a certificate.
 func certReqBody(c *Conn) []message.Body {
-	var b []byte
-	for _, a := range c.Authority {
-		b = append(b, a...)
-	}
-	if c.RemoteAuth != pki.Signature || len(b) == 0 {
+	b := authorities(c)
+	if len(b) == 0 {
 		return nil
 	}
 	return []message.Body{message.Cert{Encoding: certX509, Data: b}.Body(message.TypeCertReq)}

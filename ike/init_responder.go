@@ -1,10 +1,12 @@
 package ike
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"net/netip"
+	"slices"
 
 	"github.com/mip6/mip6/ike/message"
 	"github.com/mip6/mip6/ike/pki"
@@ -178,19 +180,23 @@ func (m *Machine) initResponseBodies(s *sa, c transform.Chosen, conns []*Conn) [
 		ps = append(ps, m.fragmentNotify()...)
 	}
 	ps = append(ps, intermediateNotify(c.Suite.AddKE.Any())...)
-	var authorities []byte
-	for _, k := range conns {
-		if k.RemoteAuth != pki.Signature {
-			continue
-		}
-		for _, a := range k.Authority {
-			authorities = append(authorities, a...)
-		}
-	}
-	if len(authorities) > 0 {
-		ps = append(ps, message.Cert{Encoding: certX509, Data: authorities}.Body(message.TypeCertReq))
+	if b := authorities(conns...); len(b) > 0 {
+		ps = append(ps, message.Cert{Encoding: certX509, Data: b}.Body(message.TypeCertReq))
 	}
 	return ps
+}
+
+// authorities are those that vouch for the peers of these connections, each once (§3.7).
+func authorities(conns ...*Conn) []byte {
+	var list [][]byte
+	for _, c := range conns {
+		for _, a := range c.Authority {
+			if c.RemoteAuth == pki.Signature && !slices.ContainsFunc(list, func(x []byte) bool { return bytes.Equal(x, a) }) {
+				list = append(list, a)
+			}
+		}
+	}
+	return slices.Concat(list...)
 }
 
 const certX509 = 4 // X.509 certificate, signature (§3.6)

@@ -21,8 +21,9 @@ const charonProgram = "/usr/lib/ipsec/charon"
 // flavour is which charon, with what more in its configuration.
 type flavour struct {
 	program string
-	load    string // plugins beside the usual ones
-	extra   string // lines of its section
+	load    string            // plugins beside the usual ones
+	extra   string            // lines of its section
+	files   map[string][]byte // in swanctl's folder
 }
 
 // debian is the one of Debian's packages.
@@ -38,6 +39,15 @@ func startCharon(t testing.TB, netns, swanctl string) *charon {
 func (f flavour) start(t testing.TB, netns, swanctl string) *charon {
 	t.Helper()
 	c := &charon{t: t, dir: t.TempDir(), netns: netns}
+	for name, data := range f.files {
+		path := filepath.Join(c.dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	write := func(name, text string) {
 		if err := os.WriteFile(filepath.Join(c.dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
