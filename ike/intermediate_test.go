@@ -129,7 +129,6 @@ func TestIntAuth(t *testing.T) {
 		})
 		type generation struct{ pi, pr []byte }
 		var gens []generation
-		var proofs []Prove
 		for range 400 {
 			if w.run(time.Millisecond, nil); len(w.sent) == 0 {
 				mn.initiate(mhWant())
@@ -143,7 +142,6 @@ func TestIntAuth(t *testing.T) {
 		if len(find[SAUp](mn)) != 1 || len(gens) != 3 {
 			t.Fatalf("%d generations of keys", len(gens))
 		}
-		_ = proofs
 		keys := find[Keys](mn)
 		mac := func(key []byte, parts ...[]byte) []byte {
 			h := hmac.New(sha256.New, key)
