@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/icmp"
@@ -27,11 +28,15 @@ type Pinger struct {
 	fd     int
 	id     uint16
 	to     netip.Addr
-	cancel context.CancelFunc
+	cancel context.CancelFunc // sends no more
+	end    atomic.Bool        // hears no more
 	done   sync.WaitGroup
 	mu     sync.Mutex
 	echoes []Echo
 }
+
+// lastAnswer is how long a pinger waits for answers when it has sent its last request.
+const lastAnswer = 150 * time.Millisecond
 
 // Ping starts a pinger in a host. from is the source address; the zero Addr leaves
 // it to the kernel. A source that the host does not have yet is no error: sending
@@ -53,7 +58,7 @@ func (l *Lab) Ping(host string, from, to netip.Addr, interval time.Duration) (*P
 	p.cancel = cancel
 	p.done.Add(2)
 	go p.send(ctx, from, interval)
-	go p.receive(ctx)
+	go p.receive()
 	return p, nil
 }
 
@@ -107,10 +112,10 @@ func (p *Pinger) send(ctx context.Context, from netip.Addr, interval time.Durati
 	}
 }
 
-func (p *Pinger) receive(ctx context.Context) {
+func (p *Pinger) receive() {
 	defer p.done.Done()
 	buf := make([]byte, 2048)
-	for ctx.Err() == nil { // the answers to other pingers of this host come here too, without end
+	for !p.end.Load() { // the answers to other pingers of this host come here too, without end
 		n, _, err := unix.Recvfrom(p.fd, buf, 0)
 		now := time.Now()
 		if err != nil {
@@ -128,10 +133,12 @@ func (p *Pinger) receive(ctx context.Context) {
 	}
 }
 
-// Stop sends no more, waits a last time for answers and gives all echoes.
+// Stop goes on for grace, then sends no more, waits a last time for answers and gives all echoes.
 func (p *Pinger) Stop(grace time.Duration) Echoes {
 	time.Sleep(grace)
 	p.cancel()
+	time.Sleep(lastAnswer)
+	p.end.Store(true)
 	p.done.Wait()
 	unix.Close(p.fd)
 	return p.Echoes()

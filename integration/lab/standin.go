@@ -58,17 +58,22 @@ func (l *Lab) StandIn(ctx context.Context, host, iface string, addr netip.Addr) 
 	match := func(next int) string {
 		return fmt.Sprintf("filter add dev %s parent ffff: protocol ipv6 prio 1 u32 match u8 %d 0xff at 6 match ip6 dst %s/128 action drop", iface, next, addr)
 	}
-	for _, rule := range []string{"qdisc add dev " + iface + " ingress", match(unix.IPPROTO_DSTOPTS), match(unix.IPPROTO_ROUTING)} {
+	for _, rule := range []string{"qdisc add dev " + iface + " ingress", match(unix.IPPROTO_ROUTING)} {
 		if err == nil {
 			_, err = h.Output(ctx, "tc", strings.Fields(rule)...)
 		}
 	}
+	s.done.Add(1)
+	go s.run()
+	if err == nil { // the last one: from now on packets are dropped, and each has its answer
+		_, err = h.Output(ctx, "tc", strings.Fields(match(unix.IPPROTO_DSTOPTS))...)
+	}
 	if err != nil {
+		s.stop.Store(true)
+		s.done.Wait()
 		unix.Close(s.fd)
 		return nil, fmt.Errorf("lab: stand-in on %s: %w", host, err)
 	}
-	s.done.Add(1)
-	go s.run()
 	return s, nil
 }
 
