@@ -272,7 +272,7 @@ func life(t *testing.T, p *peer, c *charon, x path, initiator bool, localTS, rem
 	check("after our rekey")
 	c.swanctl("--rekey", "--child", x.name)
 	child = await[ike.ChildRekeyed](t, p, "charon's rekey").Child
-	await[ike.SARekeyed](t, p, "our rekey of the IKE SA")
+	check("after charon's rekey")
 	p.events <- ike.RekeySA{SA: sa}
 	await[ike.SARekeyed](t, p, "our rekey of the IKE SA")
 	c.swanctl("--rekey", "--ike", x.name)
