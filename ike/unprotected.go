@@ -6,6 +6,10 @@ import (
 	"github.com/mip6/mip6/ike/message"
 )
 
+// closeTries is how often a Delete is repeated to a peer that does not know the
+// IKE SA: our answer that makes it may not have arrived yet.
+const closeTries = 3
+
 // unprotected looks at an unprotected message with the SPIs of one of our IKE
 // SAs: at most it is a hint that the peer is gone, and a reason to ask (§2.4).
 func (m *Machine) unprotected(s *sa, e Datagram, p *message.Payloads) {
@@ -14,7 +18,7 @@ func (m *Machine) unprotected(s *sa, e Datagram, p *message.Payloads) {
 		return
 	}
 	m.stats.Hints++
-	if s.state == stateClosing && s.remote == e.Remote && p.Notify(message.InvalidIKESPI) != nil {
+	if s.state == stateClosing && s.remote == e.Remote && s.req != nil && s.req.tries >= closeTries && p.Notify(message.InvalidIKESPI) != nil {
 		m.end(s, ReasonClosed, false) // nobody is left to be told
 		return
 	}
