@@ -35,8 +35,9 @@ type Pinger struct {
 	echoes []Echo
 }
 
-// lastAnswer is how long a pinger waits for answers when it has sent its last request.
-const lastAnswer = 150 * time.Millisecond
+// lastAnswer is how long a pinger waits at most for answers when it has sent its last
+// request: on a busy machine they take a while.
+const lastAnswer = time.Second
 
 // Ping starts a pinger in a host. from is the source address; the zero Addr leaves
 // it to the kernel. A source that the host does not have yet is no error: sending
@@ -137,7 +138,11 @@ func (p *Pinger) receive() {
 func (p *Pinger) Stop(grace time.Duration) Echoes {
 	time.Sleep(grace)
 	p.cancel()
-	time.Sleep(lastAnswer)
+	for end := time.Now(); time.Since(end) < lastAnswer; time.Sleep(10 * time.Millisecond) {
+		if p.Echoes().Between(end.Add(-lastAnswer), end.Add(lastAnswer)).Lost() == 0 {
+			break
+		}
+	}
 	p.end.Store(true)
 	p.done.Wait()
 	unix.Close(p.fd)
