@@ -30,7 +30,8 @@ type Pinger struct {
 	to     netip.Addr
 	cancel context.CancelFunc // sends no more
 	end    atomic.Bool        // hears no more
-	done   sync.WaitGroup
+	sender sync.WaitGroup
+	done   sync.WaitGroup // the receiver
 	mu     sync.Mutex
 	echoes []Echo
 }
@@ -57,7 +58,8 @@ func (l *Lab) Ping(host string, from, to netip.Addr, interval time.Duration) (*P
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	p.cancel = cancel
-	p.done.Add(2)
+	p.sender.Add(1)
+	p.done.Add(1)
 	go p.send(ctx, from, interval)
 	go p.receive()
 	return p, nil
@@ -88,7 +90,7 @@ func (p *Pinger) prepare(from netip.Addr) error {
 }
 
 func (p *Pinger) send(ctx context.Context, from netip.Addr, interval time.Duration) {
-	defer p.done.Done()
+	defer p.sender.Done()
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for seq := 0; ; seq++ {
@@ -138,6 +140,7 @@ func (p *Pinger) receive() {
 func (p *Pinger) Stop(grace time.Duration) Echoes {
 	time.Sleep(grace)
 	p.cancel()
+	p.sender.Wait()
 	for end := time.Now(); time.Since(end) < lastAnswer; time.Sleep(10 * time.Millisecond) {
 		if p.Echoes().Between(end.Add(-lastAnswer), end.Add(lastAnswer)).Lost() == 0 {
 			break
