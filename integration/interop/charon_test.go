@@ -114,3 +114,19 @@ func (c *charon) swanctl(args ...string) string {
 	}
 	return out
 }
+
+// eventually gives an order that charon may not be ready for yet: after a rekey
+// of the IKE SA it computes keys before its children are there again.
+func (c *charon) eventually(args ...string) {
+	c.t.Helper()
+	for limit := time.Now().Add(20 * time.Second); ; {
+		out, err := c.run(args...)
+		if err == nil {
+			return
+		}
+		if time.Now().After(limit) {
+			c.t.Fatalf("swanctl %s: %v %s", strings.Join(args, " "), err, out)
+		}
+		<-time.After(100 * time.Millisecond)
+	}
+}

@@ -280,7 +280,7 @@ func life(t *testing.T, p *peer, c *charon, x path, initiator bool, localTS, rem
 	if initiator {
 		p.events <- ike.CloseChild{SA: sa, SPIIn: child.SPIIn}
 	} else {
-		c.swanctl("--terminate", "--child", x.name)
+		c.eventually("--terminate", "--child", x.name)
 	}
 	if d := await[ike.ChildDown](t, p, "the end of the child"); d.Child.SPIIn != child.SPIIn {
 		t.Errorf("%+v", d)
