@@ -67,6 +67,7 @@ type child struct {
 	// The owner of the policy believes in believed (nil: in this one).
 	heir, own, believed *child
 	of                  *child // that this pair rekeyed
+	renewed             bool   // by a pair of another IKE SA, in which the owner believes
 }
 
 // pending is a pair of child SAs in negotiation, on either side.
@@ -181,6 +182,8 @@ func (m *Machine) adopt(s *sa, p *pending, c *child) {
 	m.stats.Children++
 	m.stats.ChildrenMade++
 	if p.old == nil && m.renewed(s, c) {
+	} else if p.old != nil && p.old.renewed { // too late: it goes with the old IKE SA
+		c.state, c.rekeyAt, c.renewed = childReplaced, time.Time{}, true
 	} else if p.old == nil || p.old.heir == nil && p.old.own == nil && present(s, p.old) == nil {
 		m.emit(ChildUp{Req: p.req, Child: c.bare()})
 	} else {

@@ -46,9 +46,11 @@ func (d *duel) sa(n *node) *sa {
 func (d *duel) child(n *node, name string) uint32 {
 	name, old := strings.CutPrefix(name, "old-")
 	var list []*child
-	for _, c := range d.sa(n).children {
-		if c.Name == name {
-			list = append(list, c)
+	for _, i := range n.m.Snapshot() {
+		for _, c := range n.m.sas[i.SA].children {
+			if c.Name == name {
+				list = append(list, c)
+			}
 		}
 	}
 	if len(list) == 0 {
@@ -63,6 +65,17 @@ func (d *duel) child(n *node, name string) uint32 {
 		}
 	}
 	return list[len(list)-1].SPIIn
+}
+
+// home is the IKE SA of that pair.
+func (d *duel) home(n *node, name string) SAID {
+	spi := d.child(n, name)
+	for _, i := range n.m.Snapshot() {
+		if n.m.sas[i.SA].bySPIIn(spi) != nil {
+			return i.SA
+		}
+	}
+	return 0
 }
 
 // settleTasks lets everything happen that needs no message and no time.
@@ -95,14 +108,20 @@ func (d *duel) step(s string) {
 		w := payloadWant()
 		w.Name, w.ReqID = f[2], 9
 		n.step(CreateChild{Req: 9, SA: d.sa(n).id, Want: w})
+	case f[1] == "reauth":
+		s := d.sa(n)
+		s.conn.Reauth = 24 * time.Hour
+		n.m.now, n.m.out = d.w.now, nil
+		n.m.reauthenticate(s)
+		n.do(n.m.done())
 	case f[2] == "ike" && f[1] == "rekey":
 		n.step(RekeySA{d.sa(n).id})
 	case f[2] == "ike" && f[1] == "close":
 		n.step(Close{SA: d.sa(n).id})
 	case f[1] == "rekey":
-		n.step(RekeyChild{d.sa(n).id, d.child(n, f[2])})
+		n.step(RekeyChild{d.home(n, f[2]), d.child(n, f[2])})
 	case f[1] == "close":
-		n.step(CloseChild{d.sa(n).id, d.child(n, f[2])})
+		n.step(CloseChild{d.home(n, f[2]), d.child(n, f[2])})
 	case f[1] == "soft", f[1] == "hard":
 		spi := d.child(n, f[2])
 		n.step(Expire{SPI: spi, Dst: n.kernel[spi].LocalAddr, Hard: f[1] == "hard"})

@@ -106,6 +106,7 @@ func (m *Machine) cancel(e Cancel) {
 // finishWith takes the children and the IKE SA down here, and tells the peer by
 // a Delete of the IKE SA, which closes all of it over there (§1.4.1).
 func (m *Machine) finishWith(s *sa, why Reason) {
+	m.endOld(s, why, false)
 	m.dropWork(s, string(why))
 	for _, c := range slices.Clone(s.children) {
 		m.removeChild(s, c, why)

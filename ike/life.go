@@ -46,6 +46,7 @@ func (s *sa) wantReq() uint64 {
 
 // end takes an IKE SA down here, with its children unless they are kept.
 func (m *Machine) end(s *sa, why Reason, keep bool) {
+	m.endOld(s, why, keep)
 	if s.state == stateUp {
 		handed := s.handedOver() // then what is not renewed yet carries until it is
 		keep = keep || handed

@@ -106,7 +106,7 @@ func (m *Machine) renewed(s *sa, c *child) bool {
 	}
 	m.stats.ChildRekeys++
 	m.emit(ChildRekeyed{OldSPIIn: old.SPIIn, Child: c.bare()})
-	old.state, old.rekeyAt = childReplaced, time.Time{}
+	old.state, old.rekeyAt, old.renewed = childReplaced, time.Time{}, true
 	return true
 }
 
@@ -178,6 +178,21 @@ func (m *Machine) movedAlong(s *sa, e Moved) {
 		}
 	}
 	s.reauth, s.replaces = fresh, old
+}
+
+// endOld ends the old IKE SA with the new one, in which the owner believes, when
+// that ends before the other is closed.
+func (m *Machine) endOld(s *sa, why Reason, keep bool) {
+	old := s.replaces
+	if s.state != stateUp || old == nil || old.state != stateUp {
+		return
+	}
+	if keep {
+		m.end(old, why, true)
+		return
+	}
+	s.unlink()
+	m.finishQuietly(old, why)
 }
 
 // finishQuietly ends an IKE SA, telling the peer, of which the owner knows that
