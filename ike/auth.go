@@ -188,6 +188,10 @@ func (m *Machine) verified(s *sa, who side, e PeerVerified) {
 		m.refuse(s, false, message.AuthenticationFailed, "the peer has an IKE SA, which is kept")
 		return
 	}
+	if in.p.Childless() {
+		m.prove(s, theirs)
+		return
+	}
 	m.considerChild(s)
 }
 

@@ -11,7 +11,7 @@ import (
 // authRequest takes the initiator's IKE_AUTH.
 func (m *Machine) authRequest(s *sa) {
 	p := s.inb.p
-	if p.IDi == nil || p.SA == nil || p.TSi == nil || p.TSr == nil {
+	if p.IDi == nil || !p.Childless() && (p.SA == nil || p.TSi == nil || p.TSr == nil) {
 		m.badRequest(s, "IKE_AUTH without IDi, SA or TS")
 		return
 	}
@@ -79,7 +79,7 @@ func (m *Machine) authReply(s *sa, c *child) {
 			ps = append(ps, message.CP{Type: message.CFGReply, Attributes: in.cfgReply}.Body())
 		}
 		ps = append(ps, in.pend.answerBodies()...)
-	} else {
+	} else if in.refusal != 0 {
 		ps = append(ps, message.Notify{Type: in.refusal}.Body())
 	}
 	pend := in.pend

@@ -175,7 +175,7 @@ func (m *Machine) initResponseBodies(s *sa, c transform.Chosen, conns []*Conn) [
 		{Type: message.TypeNonce, Data: s.nr},
 	}
 	ps = append(ps, s.nat.natPayloads(s.spiI, s.spiR, s.local, s.remote)...)
-	ps = append(ps, hashNotify())
+	ps = append(ps, hashNotify(), message.Notify{Type: message.ChildlessSupported}.Body())
 	if s.fragments {
 		ps = append(ps, m.fragmentNotify()...)
 	}

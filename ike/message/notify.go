@@ -38,6 +38,7 @@ const (
 	ESPTFCPaddingNotSupported NotifyType = 16394
 	NonFirstFragmentsAlso     NotifyType = 16395
 	FragmentationSupported    NotifyType = 16430 // RFC 7383
+	ChildlessSupported        NotifyType = 16418 // RFC 6023
 	SignatureHashAlgorithms   NotifyType = 16431 // RFC 7427
 	IntermediateSupported     NotifyType = 16438 // RFC 9242
 	AdditionalKeyExchange     NotifyType = 16441 // RFC 9370
@@ -61,7 +62,7 @@ var notifyNames = map[NotifyType]string{
 	NATDetectionDestination: "NAT_DETECTION_DESTINATION_IP", Cookie: "COOKIE",
 	UseTransportMode: "USE_TRANSPORT_MODE", RekeySA: "REKEY_SA",
 	ESPTFCPaddingNotSupported: "ESP_TFC_PADDING_NOT_SUPPORTED",
-	NonFirstFragmentsAlso:     "NON_FIRST_FRAGMENTS_ALSO", SignatureHashAlgorithms: "SIGNATURE_HASH_ALGORITHMS",
+	NonFirstFragmentsAlso:     "NON_FIRST_FRAGMENTS_ALSO", SignatureHashAlgorithms: "SIGNATURE_HASH_ALGORITHMS", ChildlessSupported: "CHILDLESS_IKEV2_SUPPORTED",
 	StateNotFound: "STATE_NOT_FOUND", FragmentationSupported: "IKEV2_FRAGMENTATION_SUPPORTED",
 	IntermediateSupported: "INTERMEDIATE_EXCHANGE_SUPPORTED", AdditionalKeyExchange: "ADDITIONAL_KEY_EXCHANGE",
 }
