@@ -158,6 +158,9 @@ func (s *story) roMoveTo(ctx context.Context, f *fourPings, to lab.Link, mac [6]
 	return r, s.readMove(&r)
 }
 
+// unread is how long an answer may lie on the node before its daemon reads it.
+const unread = 50 * time.Millisecond
+
 // readMove takes messages and times from the captures.
 func (s *story) readMove(r *roMoved) error {
 	x := s.pair()
@@ -174,15 +177,18 @@ func (s *story) readMove(r *roMoved) error {
 	}
 	asks := map[uint8]uint8{mhHoT: mhHoTI, mhCoT: mhCoTI, mhBA: mhBU} // by their answers
 	open := map[uint8]bool{}                                          // asked, not answered
+	answered := map[uint8]time.Time{}
 	for _, p := range all {
 		if int(p.Type) >= len(r.count) {
 			continue
 		}
-		if ask, answer := asks[p.Type]; open[p.Type] || answer && !open[ask] {
+		ask, answer := asks[p.Type]
+		if open[p.Type] || p.Time.Sub(answered[p.Type]) < unread || answer && !open[ask] {
 			r.repeated++ // sent again, or the answer to that
 			continue
-		} else if answer {
-			open[ask] = false
+		}
+		if answer {
+			open[ask], answered[ask] = false, p.Time
 		}
 		r.count[p.Type]++
 		open[p.Type] = p.Type == mhHoTI || p.Type == mhCoTI || p.Type == mhBU

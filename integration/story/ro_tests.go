@@ -23,18 +23,20 @@ func (s *story) captured(w Window, x pair) (r roundTrip, err error) {
 		return r, err
 	}
 	asked := map[uint8][]lab.Seen{}
+	updates := map[uint16]lab.Seen{} // by sequence number: one that was sent again has another
 	for _, p := range all {
+		first := len(updates) == 0
 		switch {
 		case p.Type == mhHoTI && p.Src == x.home, p.Type == mhCoTI:
 			asked[p.Type] = append(asked[p.Type], p)
-		case p.Type == mhHoT && p.Dst == x.home && r.bu.MH == nil:
+		case p.Type == mhHoT && p.Dst == x.home && first:
 			r.hot = p
-		case p.Type == mhCoT && r.bu.MH == nil:
+		case p.Type == mhCoT && first:
 			r.cot = p
-		case p.Type == mhBU && p.HomeAddr == x.home && r.bu.MH == nil:
-			r.bu = p
-		case p.Type == mhBA && p.Type2 == x.home && r.bu.MH != nil && seqOf(p) == seqOf(r.bu):
-			r.ba = p
+		case p.Type == mhBU && p.HomeAddr == x.home:
+			updates[seqOf(p)] = p
+		case p.Type == mhBA && p.Type2 == x.home && updates[seqOf(p)].MH != nil:
+			r.bu, r.ba = updates[seqOf(p)], p
 			for _, t := range []struct {
 				dst    *lab.Seen
 				answer lab.Seen
