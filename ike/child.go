@@ -181,12 +181,13 @@ func (m *Machine) adopt(s *sa, p *pending, c *child) {
 	m.index(s, c)
 	m.stats.Children++
 	m.stats.ChildrenMade++
-	if p.old == nil && m.renewed(s, c) {
-	} else if p.old != nil && p.old.renewed { // too late: it goes with the old IKE SA
+	switch {
+	case p.old == nil && m.renewed(s, c): // of a reauthentication
+	case p.old != nil && p.old.renewed: // too late: it goes with the old IKE SA
 		c.state, c.rekeyAt, c.renewed = childReplaced, time.Time{}, true
-	} else if p.old == nil || p.old.heir == nil && p.old.own == nil && present(s, p.old) == nil {
+	case p.old == nil || p.old.heir == nil && p.old.own == nil && present(s, p.old) == nil:
 		m.emit(ChildUp{Req: p.req, Child: c.bare()})
-	} else {
+	default:
 		m.stats.ChildRekeys++
 		m.supersede(s, p, c)
 	}
