@@ -22,6 +22,9 @@ var strongswan6 = flavour{program: "/opt/strongswan6/libexec/ipsec/charon", load
 // in rekeys of either side too, with its messages in fragments.
 func TestHybridWithCharon(t *testing.T) {
 	strongswan6.need(t)
+	if quick() {
+		t.Skip("not in the quick half (MIP6_INTEROP)")
+	}
 	strongswan6.eachRole(t, []path{
 		{name: "mlkem768", proto: ike.ESP, ours: "aes128gcm16", theirs: "aes128gcm16", suite: "aes128gcm16", ike: "aes128gcm16-prfsha256-x25519-ke1_mlkem768"},
 		{name: "mlkem1024", proto: ike.ESP, ours: "aes256gcm16", theirs: "aes256gcm16", suite: "aes256gcm16", ike: "aes256gcm16-prfsha384-ecp384-ke1_mlkem1024"},
