@@ -64,6 +64,16 @@ func median(e lab.Echoes) time.Duration {
 	return all[len(all)/2]
 }
 
+// best is the shortest round trip: what the way takes when nothing waits.
+func best(e lab.Echoes) (d time.Duration) {
+	for _, x := range e {
+		if x.RTT > 0 && (d == 0 || x.RTT < d) {
+			d = x.RTT
+		}
+	}
+	return d
+}
+
 // streams are two TCP connections between the home address and the correspondent,
 // one for each direction of data.
 type streams struct{ up, down *lab.Stream }
