@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -21,6 +22,7 @@ type Captures struct {
 type capture struct {
 	host, iface, path string
 	ring              *ring
+	stop              atomic.Bool
 	done              chan struct{}
 	packets           atomic.Uint64
 	err               error // valid once done is closed
@@ -86,7 +88,7 @@ func (c *Captures) add(h *Host, ifindex int, iface, dir string) error {
 	c.all = append(c.all, k)
 	go func() {
 		defer close(k.done)
-		k.err = k.ring.read(&c.stop, func(at time.Time, data []byte, size int) error {
+		k.err = k.ring.read(&k.stop, func(at time.Time, data []byte, size int) error {
 			k.packets.Add(1)
 			return ng.packet(at, data, size)
 		}, w.Flush)
@@ -111,6 +113,9 @@ func (c *Captures) Stop() error {
 	c.stop.Store(true)
 	var errs []error
 	for _, k := range c.all {
+		k.stop.Store(true)
+	}
+	for _, k := range c.all {
 		<-k.done
 		errs = append(errs, k.err)
 	}
@@ -118,6 +123,15 @@ func (c *Captures) Stop() error {
 		return nil // it was told
 	}
 	return errors.Join(errs...)
+}
+
+// Keep ends all captures but those named HOST-IFACE: each takes its part of the processor.
+func (c *Captures) Keep(names ...string) {
+	for _, k := range c.all {
+		if !slices.Contains(names, k.host+"-"+k.iface) {
+			k.stop.Store(true)
+		}
+	}
 }
 
 // Files are the paths of the capture files.
