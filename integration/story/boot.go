@@ -42,7 +42,8 @@ func (b Boot) Run(ctx context.Context) (int, error) {
 		return -1, err
 	}
 	return vm.Run(ctx, vm.Options{
-		Kernel: kernel, Mem: "1536M", Command: append([]string{self}, b.Args...), Shares: []string{b.Out}, Timeout: b.Timeout,
+		// With one processor: qemu's emulation of several has brought the guest's kernel down.
+		Kernel: kernel, Mem: "1536M", CPUs: 1, Command: append([]string{self}, b.Args...), Shares: []string{b.Out}, Timeout: b.Timeout,
 		Stdout: os.Stdout, Stderr: os.Stderr, Log: os.Stderr,
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 )
 
 // qemuGuest is a guest under qemu: lines are ports of virtio-serial, which take any
@@ -49,8 +50,12 @@ func runQemu(ctx context.Context, o Options) (int, error) {
 	}
 	g := &guest{name: "Debian kernel " + o.Kernel + " under qemu", opts: o}
 	g.cmd = exec.Command(qemu)
+	cpus := o.CPUs
+	if cpus == 0 {
+		cpus = 2
+	}
 	g.cmd.Stdout, g.cmd.Stderr = &g.console, &g.console
-	g.cmd.Args = append(g.cmd.Args, "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", o.Mem,
+	g.cmd.Args = append(g.cmd.Args, "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", strconv.Itoa(cpus), "-m", o.Mem,
 		"-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot", "-nic", "none",
 		"-kernel", k.image, "-initrd", initrd, "-append", "console=ttyS0 quiet panic=-1",
 		"-virtfs", "local,path=/,mount_tag=root,security_model=none,readonly=on,multidevs=remap",

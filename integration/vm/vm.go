@@ -60,6 +60,7 @@ type Options struct {
 	Stderr  io.Writer     // the command's standard error; nil: discarded
 	Log     io.Writer     // what Run itself is doing, and the guest's console on a failure; nil: discarded
 	Timeout time.Duration // for all, the boot included; zero: 10 minutes
+	CPUs    int           // of a guest under qemu; 0: 2
 	// Speed is how many times as fast as the host's the guest's clocks run, all of them
 	// alike, for what has to wait long; only with UML. 0: as fast as the host's.
 	Speed int

@@ -32,6 +32,7 @@ type stage struct {
 	env     []string
 	timeout time.Duration
 	report  string // a story's report.json; empty: the command speaks test2json
+	needs   string // a program without which it is skipped; empty: none
 }
 
 func main() {
@@ -81,6 +82,11 @@ func stagesOf(mode string) ([]stage, error) {
 		}
 	}
 	stages = append(stages, onKernel("uml", 15*time.Minute), story("quick story", "out/test", "-quick"))
+	if mode == "test" {
+		main := story("main path on kernel 6.12", "out/test-6.12", "-kernel", "6.12", "-steps", "register,optimise")
+		main.needs = "qemu-system-x86_64" // tools/install-deps --all
+		stages = append(stages, main)
+	}
 	if mode == "check" {
 		soak := stage{name: "simulator, many seeds", timeout: 20 * time.Minute, env: []string{"MIP6_SIM_SEEDS=2000"},
 			argv: []string{"go", "test", "-json", "-count=1", "-timeout", "20m", "-run", "Soak", "./integration/sim"}}
@@ -132,6 +138,12 @@ func kernelPackages() ([]string, error) {
 // run runs one stage and adds its outcome to the report.
 func run(ctx context.Context, r *report, s stage) {
 	start := time.Now()
+	if s.needs != "" {
+		if _, err := exec.LookPath(s.needs); err != nil {
+			r.result(s.name, "", skip, s.needs+" is not installed (tools/install-deps --all)")
+			return
+		}
+	}
 	fmt.Printf("== %s: %s\n", s.name, strings.Join(s.argv, " "))
 	if s.report != "" {
 		os.Remove(s.report) // an old one must not speak for this run
